@@ -11,11 +11,14 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from tests.acceptance.running import LOCAL_URL_SOURCES, STREAMS_PER_USER, named_buckets, servers_alone, start_processes
 from tests.support.scheduling import ByFile, by_duration
+from tests.support.waiting import DEADLINE_SECONDS
 from xdist.remote import Producer
 
 from pixelflow.controlplane.keys.admin import issue_key
+from pixelflow.devstack import supervisor
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
 
@@ -30,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # else processes of tests would ignore it, too
     # Clients of tests reach no other server: to load the authorities of the world would take each of them 30 ms.
     os.environ["SSL_CERT_FILE"] = str(config.rootpath / "tests" / "support" / "authority.pem")
+    for wait in ("connect", "read", "write", "pool"):  # 5 s are not enough on a busy machine
+        setattr(DEFAULT_TIMEOUT_CONFIG, wait, DEADLINE_SECONDS)
+    supervisor.START_SECONDS = 300.0
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
 from tests.acceptance.pictures import photo
+from tests.support.waiting import eventually
 
 FINISHED = {"succeeded", "failed", "canceled"}
 Json = dict[str, Any]
@@ -36,7 +36,7 @@ def upload(created: Json, source: bytes) -> None:
         upload_request["presigned_put_url"],
         content=source,
         headers=upload_request["headers"],
-        timeout=60,
+        timeout=300,
     )
     assert answer.status_code == 200, answer.text
 
@@ -65,10 +65,17 @@ def show(client: httpx.Client, job_id: str) -> Json:
 
 def finished(client: httpx.Client, job_id: str, *, seconds: float = 30) -> Json:
     """Wait until the job has finished and return it."""
-    deadline = time.monotonic() + seconds
-    while (job := show(client, job_id))["status"] not in FINISHED:
-        assert time.monotonic() < deadline, f"not finished after {seconds} s: {job}"
-        time.sleep(0.02)
+    job: Json = {}
+
+    def has_finished() -> bool:
+        job.update(show(client, job_id))
+        return job["status"] in FINISHED
+
+    try:
+        eventually(has_finished, seconds)
+    except AssertionError as error:
+        error.add_note(str(job))
+        raise
     return job
 
 

@@ -78,7 +78,7 @@ def started(stack: Stack, roles: Sequence[Role]) -> Iterator[None]:
         stack.start_processes(roles)
         yield
     finally:
-        stack._supervisor.stop_last(time.monotonic() + 5)
+        stack._supervisor.stop_last(time.monotonic() + 30)
 
 
 def named_buckets(stack: Stack, silent_url: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ def run(stack: Stack, script: str, url: str, folder: Path) -> None:
     path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     environment = {"PATH": path, "PIXELFLOW_DATABASE_URL": url, "LANG": "C.UTF-8"}
     ended = subprocess.run(
-        ["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert ended.returncode == 0, ended.stderr
 

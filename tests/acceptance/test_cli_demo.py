@@ -19,7 +19,7 @@ def demo(photo: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pixelflow", "demo", str(photo), "--out", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFLOW_")}
     environment["PIXELFLOW_TEST_MARK"] = str(tmp_path)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def left_behind(tmp_path: Path) -> list[str]:

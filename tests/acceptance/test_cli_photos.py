@@ -90,14 +90,14 @@ def test_a_file_that_is_not_an_image_fails_with_its_error_and_the_others_succeed
 def test_an_invalid_key_exits_with_4(session: Session) -> None:
     environment = os.environ | {"PIXELFLOW_API_URL": session.api_url, "PIXELFLOW_API_KEY": "pf_no_such"}
     command = [sys.executable, "-m", "pixelflow", "jobs", "list"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert (result.returncode, "401 unauthenticated" in result.stderr) == (4, True)
 
 
 def test_keys_create_prints_a_key_that_works(service: Stack) -> None:
     command = [sys.executable, "-m", "pixelflow", "keys", "create", "--user", f"user-{uuid4()}"]
     result = subprocess.run(
-        command, env=os.environ | service.environment, capture_output=True, text=True, check=False, timeout=60
+        command, env=os.environ | service.environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert result.returncode == 0
     with Client(service.api_url, result.stdout) as client:
@@ -113,7 +113,7 @@ STEPS: list[dict[str, Any]] = [
 def test_the_blocking_client_processes_and_downloads(session: Session, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with Client(session=session) as client:
-        job = client.process(PHOTO, STEPS, timeout=60, on_progress=lambda *numbers: seen.append(numbers))
+        job = client.process(PHOTO, STEPS, timeout=300, on_progress=lambda *numbers: seen.append(numbers))
         paths = [client.download(output, tmp_path / output.step_id) for output in job.outputs]
         assert [job.job_id for job in client.iter_jobs(page_size=1)] == [job.job_id]
     assert [opened(path.read_bytes()).format for path in paths] == ["JPEG", "PNG"]
@@ -135,7 +135,7 @@ def test_a_job_that_fails_raises_with_its_code(session: Session, tmp_path: Path)
     text = tmp_path / "text.jpg"
     text.write_text("not an image")
     with Client(session=session) as client, pytest.raises(JobFailedError) as caught:
-        client.process(text, STEPS, timeout=60)
+        client.process(text, STEPS, timeout=300)
     assert (caught.value.code, caught.value.job.status) == ("unsupported_format", JobStatus.FAILED)
 
 

@@ -94,7 +94,7 @@ def test_photos_of_a_command_that_was_killed_twice_are_each_processed_and_downlo
 
 def test_of_two_commands_at_once_one_is_refused(submission: Submission) -> None:
     with submission.start() as first, submission.start() as second:
-        errors = [process.communicate(timeout=120)[1] for process in (first, second)]
+        errors = [process.communicate(timeout=300)[1] for process in (first, second)]
         assert sorted(process.returncode for process in (first, second)) == [0, 2], errors
     assert "another `submit --resume` runs with the same manifest" in "".join(errors)
     assert len(submission.jobs()) == PHOTOS

@@ -87,7 +87,7 @@ def test_the_snippets_of_a_page_run_as_written(
         elif snippet.language == "bash":
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", snippet.code],
-                cwd=reader, capture_output=True, text=True, timeout=60, check=False,
+                cwd=reader, capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{page.name}:{snippet.line}\n{done.stdout}{done.stderr}"
 
@@ -100,7 +100,7 @@ def test_nginx_accepts_the_configuration_of_the_shop(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text(written)
     done = subprocess.run(
         [program, "-t", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -9,12 +9,13 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 import httpx
@@ -163,18 +164,23 @@ def test_a_long_poll_returns_soon_while_redis_hangs(service: Stack, owner: httpx
     assert_within(2, began)
 
 
-def test_an_announced_change_is_seen_within_100_ms(service: Stack, owner: httpx.Client) -> None:
-    delays = []
-    for _ in range(5):
+def test_an_announced_change_is_seen_much_sooner_than_another(service: Stack, owner: httpx.Client) -> None:
+    def seconds_until_seen(cancel: Callable[[str], object]) -> float:
         created = steps.create(owner)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(_timed, owner, f"/v1/jobs/{created['job_id']}?wait=20")
             await_streams(service, 1)
-            owner.post(f"/v1/jobs/{created['job_id']}/cancel")
             canceled_at = time.monotonic()
-            delays.append(waiting.result() - canceled_at)
+            cancel(created["job_id"])
+            seen_at = waiting.result()
         await_streams(service, 0)
-    assert sorted(delays)[2] <= time_limit(0.1), delays
+        return seen_at - canceled_at
+
+    announced = [
+        seconds_until_seen(lambda job_id: owner.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()) for _ in range(5)
+    ]
+    silent = [seconds_until_seen(lambda job_id: set_status(service, job_id, "canceled")) for _ in range(3)]
+    assert median(announced) < median(silent) / 2, (announced, silent)
 
 
 def test_a_start_by_the_controller_is_announced(service: Stack) -> None:
@@ -337,7 +343,7 @@ def test_a_user_has_a_limited_number_of_streams(service: Stack, owner: httpx.Cli
 def test_a_client_that_leaves_gives_its_place_back(service: Stack, owner: httpx.Client) -> None:
     job_id = steps.create(owner)["job_id"]
     with pytest.raises(httpx.ReadTimeout):
-        owner.get(f"/v1/jobs/{job_id}?wait=30", timeout=0.3)
+        owner.get(f"/v1/jobs/{job_id}?wait=30", timeout=httpx.Timeout(30, read=0.3))
     await_streams(service, 0)
 
 
@@ -413,8 +419,7 @@ def test_streams_outlive_the_deadline_give_way_to_new_connections_and_end_with_t
         (api,) = (role for role in pixelflow_roles(stack) if role.name == "api")
         stack.start_processes([with_settings(api, settings)])
         job_id = steps.create(client)["job_id"]
-        answer = client.get(f"/v1/jobs/{job_id}?wait=3.5")
-        assert (answer.status_code, answer.json()["status"]) == (200, "created")
+        eventually(lambda: client.get(f"/v1/jobs/{job_id}?wait=3.5").status_code == 200)  # soon, if not at once
         with ExitStack() as streams:
             opened = [streams.enter_context(stream(client, "/v1/events")) for _ in range(10)]
             assert all(next(events).event_id for events in opened)
@@ -442,7 +447,7 @@ def test_the_sdk_and_the_command_line_follow_a_job(service: Stack, tmp_path: Pat
     with Client(service.api_url, key) as pixelflow:
         started = pixelflow.submit(tmp_path / "photo.jpg", [steps.resize()])
         assert [event.status for event in pixelflow.events(started.job_id)][-1] == "succeeded"
-        assert pixelflow.wait(started.job_id, timeout=30).status == "succeeded"
+        assert pixelflow.wait(started.job_id, timeout=300).status == "succeeded"
 
     async def follow() -> list[str]:
         async with AsyncClient(service.api_url, key) as pixelflow:

@@ -178,7 +178,7 @@ def test_the_command_line_processes_urls_beside_files(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -215,7 +215,9 @@ def test_two_apis_count_only_their_own_requests(run: Run) -> None:
 def test_a_process_whose_metrics_port_is_taken_does_not_start_and_names_the_setting(run: Run, role: str) -> None:
     port = run.stack.metrics_urls[role].rpartition(":")[2].partition("/")[0]
     environment = {**os.environ, **run.stack.environment, "PIXELFLOW_METRICS_PORT": port}
-    ended = subprocess.run([*PIXELFLOW, role], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [*PIXELFLOW, role], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert ended.returncode == ExitCode.MISCONFIGURED
     assert ended.stderr.count("\n") == 1
     assert f"PIXELFLOW_METRICS_PORT is not valid: cannot listen on port {port} of 127.0.0.1" in ended.stderr

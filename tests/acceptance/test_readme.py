@@ -20,8 +20,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 
 def blocks(heading: str, language: str) -> list[str]:
@@ -86,7 +86,7 @@ def walked(reader: Reader) -> Iterator[subprocess.CompletedProcess[str]]:
             wait_until_ready(up, reader.folder / "up.log")
             yield subprocess.run(
                 reader.shell("".join(second)),
-                cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=60, check=False,
+                cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
         finally:
             up.send_signal(signal.SIGINT)
@@ -120,7 +120,7 @@ def test_the_command_line_finds_the_local_service_by_itself(reader: Reader) -> N
     script, _ = blocks("The command line", "bash")
     done = subprocess.run(
         reader.shell(script),
-        cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("succeeded") == 2, done.stdout
@@ -133,14 +133,14 @@ def test_the_key_of_a_second_user_opens_nothing_of_the_first_one_s(reader: Reade
     _, script = blocks("The command line", "bash")
     made = subprocess.run(
         reader.shell(script),
-        cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=reader.folder, env=reader.environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     second = reader.credentials() | {"PIXELFLOW_API_KEY": made.stdout.strip()}
     listed = subprocess.run(
         [".venv/bin/pixelflow", "jobs", "list", "--json"],
         cwd=reader.folder, env={**reader.environment, **second},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (listed.returncode, json.loads(listed.stdout)) == (0, {"data": []})
 
@@ -151,7 +151,7 @@ def test_the_python_sample_makes_its_output(reader: Reader) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", sample],
         cwd=reader.folder, env={**reader.environment, **reader.credentials()},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pixels_processed=230400" in done.stdout

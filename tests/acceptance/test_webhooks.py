@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.support.command_line import Run, command_line
+from tests.support.waiting import eventually
 from tests.support.webhook_receiver import receiving
 
 from pixelflow.client import ApiError, Client, verify_webhook
@@ -67,11 +67,7 @@ def listening(environment: dict[str, str], secret: str, said: Path) -> Iterator[
 
 def until(look: Any) -> Any:  # noqa: ANN401  # any result
     """Poll ``look`` until it returns something."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)
-    return found
+    return eventually(look, PATIENCE_SECONDS)
 
 
 def delivered(client: Client, job_id: object, count: int) -> list[Delivery]:
@@ -90,7 +86,7 @@ def test_from_a_photo_to_a_verified_webhook_its_delivery_and_its_replay(
     said = tmp_path / "said"
     with listening(environment, secret, said) as url:
         photo = Path(__file__).parents[2] / "examples" / "photo.jpg"
-        job = client.process(photo, PIPELINE, webhook_url=url, timeout=60)
+        job = client.process(photo, PIPELINE, webhook_url=url, timeout=300)
         [first] = delivered(client, job.job_id, 1)
         listed = pixelflow("deliveries", "list", str(job.job_id), "--json")
         replayed = pixelflow("deliveries", "replay", str(first.delivery_id), "--json")

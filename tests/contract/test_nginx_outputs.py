@@ -175,7 +175,7 @@ def test_nothing_else_is_served_and_nothing_changed(
     store(s3, "kept.webp")
     s3.objects["secret/x"] = (b"secret", {})
     before = dict(s3.objects)
-    connection = http.client.HTTPConnection(urlsplit(site).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(site).netloc, timeout=60)
     connection.request(method, path)  # as it is; httpx would shorten the path
     answer = connection.getresponse()
     body = answer.read()

@@ -21,6 +21,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.support.strict_s3 import start_strict_s3
+from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.storage.objects import ObjectStorage, SignedUrl, source_key
 from pixelflow.devstack.ports import LOOPBACK
@@ -179,22 +180,16 @@ def test_an_upload_that_differs_from_its_signature_is_refused(
 def test_urls_expire(storage: ObjectStorage, web: httpx.Client, key: str) -> None:
     storage_url = _upload_url(storage, key)
     assert web.put(storage_url.url, content=BODY, headers=dict(storage_url.headers)).status_code == 200
-    upload, download = _upload_url(storage, _other(key), seconds=1), _download_url(storage, key, seconds=1)
-    assert web.get(download).status_code == 200
-    _until(lambda: web.get(download).status_code in REFUSED)
+    upload = _upload_url(storage, _other(key), seconds=1)
+    eventually(lambda: web.get(_download_url(storage, key, seconds=1)).status_code == 200)
+    download = _download_url(storage, key, seconds=1)
+    eventually(lambda: web.get(download).status_code in REFUSED)
     assert web.put(upload.url, content=BODY, headers=dict(upload.headers)).status_code in REFUSED
     assert _size_of(storage, _other(key)) is None
 
 
 def _other(key: str) -> str:
     return key.replace("source", "other")
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_download_has_the_type_and_name_that_were_signed(
@@ -334,7 +329,7 @@ def test_a_server_that_does_not_answer_times_out(settings: Settings) -> None:
         began = time.monotonic()
         with pytest.raises(ObjectsUnavailableError):
             _size_of(storage, "uploads/key")
-    assert time.monotonic() - began < 8
+    assert_within(8, began)
 
 
 def test_a_file_that_can_not_be_written_is_not_a_storage_error(

@@ -119,5 +119,5 @@ from pixelflow.cli.app import load_command
 for name in {commands!r}.split():
     load_command(name)
 """
-    subprocess.run([sys.executable, "-I", "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-I", "-c", script], check=True, timeout=300)
     assert set(PROJECTS) == {name.replace("_", "-") for name in wheels}

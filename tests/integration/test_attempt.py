@@ -30,7 +30,7 @@ from tests.integration.job_rows import claim, claimed, make_due, put, queue_row,
 from tests.support.image_server import response, serving, silent
 from tests.support.otlp_collector import collecting
 from tests.support.scraped import scraped
-from tests.support.waiting import eventually
+from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRule
@@ -500,7 +500,7 @@ class Hanging(Unavailable):
     ) -> tuple[int, str]:
         ended = threading.Event()
         with interrupts(ended.set):
-            assert ended.wait(10)
+            assert ended.wait(60)
         return super().fetch(key, file, max_bytes=max_bytes, version=version, reserve=reserve, interrupts=interrupts)
 
 
@@ -512,21 +512,21 @@ def test_a_transfer_that_hangs_ends_when_the_lease_is_interrupted(
     threading.Timer(0.1, lease.interrupt, [ShutdownRequestedError()]).start()
     began = time.monotonic()
     run(job, lease, storages={"s3_presigned": Hanging()})
-    assert time.monotonic() - began < 1
+    assert_within(1, began)
     row = row_of(connection, job.job_id)
     assert (row["status"], row["attempts"], row["error"]) == ("queued", 0, None)
     assert health.may_claim(), "the storage did not fail"
 
 
-class Slow:
-    """Object storage where each upload takes a while."""
+class Together:
+    """Object storage where no upload ends before so many have begun."""
 
-    def __init__(self, storage: ObjectStorage, seconds: float) -> None:
-        self._storage, self._seconds = storage, seconds
+    def __init__(self, storage: ObjectStorage, count: int) -> None:
+        self._storage, self._all_begun = storage, threading.Barrier(count)
         self.fetch, self.output_prefix = storage.fetch, storage.output_prefix
 
     def store(self, file: IO[bytes], key: str, *, media_type: str, sha256: str, interrupts: Interrupts) -> None:
-        time.sleep(self._seconds)
+        self._all_begun.wait(60)
         self._storage.store(file, key, media_type=media_type, sha256=sha256, interrupts=interrupts)
 
 
@@ -535,9 +535,7 @@ def test_outputs_are_stored_in_parallel(
 ) -> None:
     steps = [{"id": f"s{number}", "action": "resize", "width": 20 + number} for number in range(3)]
     job = _job(connection, storage, pictures.photo(), pipeline=Jsonb(steps))
-    run(job, storages={"s3_presigned": Slow(storage, 0.5)})
-    (attempt,) = rows(connection, "attempts", job.job_id)
-    assert 500 <= attempt["stages"]["store"] < 1000
+    run(job, storages={"s3_presigned": Together(storage, 3)})
     assert [row["step_id"] for row in rows(connection, "outputs", job.job_id)] == ["s0", "s1", "s2"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from tests.integration.identity.conftest import serving
 from tests.integration.job_rows import put
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.batches import store
@@ -81,10 +81,7 @@ def save(http: httpx.Client, width: object = "${size}") -> None:
 
 def until(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result
     """Return the first true result."""
-    deadline = time.monotonic() + 30
-    while not (result := look()):
-        assert time.monotonic() < deadline
-    return result
+    return eventually(look)
 
 
 def jobs_of(http: httpx.Client, batch_id: str) -> list[dict[str, Any]]:

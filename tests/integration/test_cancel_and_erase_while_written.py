@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from tests.integration.job_rows import claim, put
+from tests.support.waiting import DEADLINE_SECONDS
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, Connection
 from pixelflow.controlplane.jobs import transitions
@@ -49,7 +50,7 @@ async def committed_under(act: Act, database: AsyncDatabase, worker: Connection,
             return await act(connection, job_id=job_id, user_id="user")
 
     task = asyncio.create_task(run())
-    async with asyncio.timeout(10), database.connection() as eye:
+    async with asyncio.timeout(DEADLINE_SECONDS), database.connection() as eye:
         while not await (await eye.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).fetchone():  # noqa: ASYNC110 - polls the server
             await asyncio.sleep(0.01)
     worker.commit()

@@ -42,7 +42,7 @@ def new_client(quiet: Settings, database_url: str) -> Iterator[Callable[..., htt
             key = issue_key(database_url, user_id=f"user-{uuid4()}", name="test")
             headers = {"Authorization": f"Bearer {key}"}
             client = stack.enter_context(httpx.Client(base_url=urls[0], headers=headers, timeout=30))
-            assert client.get("/v1/jobs").status_code == 200
+            eventually(lambda: client.get("/v1/jobs").status_code == 200)
             return client
 
         yield make
@@ -64,24 +64,34 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 # ── Locks and deadlines ──────────────────────────────────────────────────────────────────────────
 
 
+LOCKED = "SELECT FROM jobs WHERE job_id = %s FOR UPDATE"
+
+
 def test_cancels_of_one_locked_job_do_not_delay_other_users(
     new_client: Callable[..., httpx.Client], database_url: str
 ) -> None:
-    one, other = new_client(api_lock_seconds=0.5), new_client()
+    """They wait for as long as the others send requests."""
+    one = new_client(api_lock_seconds=60, api_statement_seconds=60, api_request_seconds=60)
+    other = new_client()
     job_id = one.post("/v1/jobs", json=JOB).json()["job_id"]
-    lock = "SELECT FROM jobs WHERE job_id = %s FOR UPDATE"
-    with locks_of(database_url, lock, job_id), ThreadPoolExecutor(11) as threads:
-        cancels = [threads.submit(one.post, f"/v1/jobs/{job_id}/cancel") for _ in range(11)]
-        eventually(lambda: _waiting_for_locks(database_url) > 1)
-        for _ in range(20):
-            began = time.monotonic()
-            assert other.get("/v1/jobs").status_code == 200
-            assert_within(0.2, began)
-        assert not all(each.done() for each in cancels)
-        responses = [each.result() for each in cancels]
-    assert {problem(each) for each in responses[:3]} == {(503, "resource_busy")}
-    assert all(each.status_code == 503 and each.headers["Retry-After"] == "1" for each in responses)
-    assert one.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+    with ThreadPoolExecutor(11) as threads:
+        with locks_of(database_url, LOCKED, job_id):
+            cancels = [threads.submit(one.post, f"/v1/jobs/{job_id}/cancel") for _ in range(11)]
+            eventually(lambda: _waiting_for_locks(database_url) > 1)
+            assert [other.get("/v1/jobs").status_code for _ in range(20)] == [200] * 20
+            assert not any(each.done() for each in cancels)
+        assert {each.result().status_code for each in cancels} == {200}
+
+
+def test_a_request_waits_for_a_lock_for_a_short_time_only(
+    new_client: Callable[..., httpx.Client], database_url: str
+) -> None:
+    client = new_client(api_lock_seconds=0.5)
+    job_id = client.post("/v1/jobs", json=JOB).json()["job_id"]
+    with locks_of(database_url, LOCKED, job_id):
+        answer = client.post(f"/v1/jobs/{job_id}/cancel")
+        assert (*problem(answer), answer.headers["Retry-After"]) == (503, "resource_busy", "1")
+    assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
 
 
 def _waiting_for_locks(url: str) -> int:
@@ -101,8 +111,8 @@ def test_a_request_ends_at_its_deadline_with_its_statement(
         began = time.monotonic()
         assert problem(client.post("/v1/keys", json=KEY)) == (503, "deadline_exceeded")
         assert_within(2, began)
-        assert _waiting_for_locks(database_url) == 0, "the statement was canceled"
-        assert client.get("/v1/keys").status_code == 200, "the connections are usable"
+        eventually(lambda: _waiting_for_locks(database_url) == 0)  # the statement was canceled
+        eventually(lambda: client.get("/v1/keys").status_code == 200)  # the connections are usable
     assert len(client.get("/v1/keys").json()["data"]) == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import uuid4
@@ -10,6 +9,7 @@ from uuid import uuid4
 import pytest
 import structlog
 from tests.integration.job_rows import claimed, queue_row, steal
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.database import Connection, Database
 from pixelflow.dataplane.worker import store
@@ -141,14 +141,14 @@ def test_the_keeper_renews_leases_in_its_own_thread(connection: Connection, data
 
 
 def _until_lost(check: Callable[[], None]) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+    def is_lost() -> bool:
         try:
             check()
         except LeaseLostError:
-            return
-        time.sleep(0.01)
-    pytest.fail("the loss of the lease was not detected")
+            return True
+        return False
+
+    eventually(is_lost)
 
 
 def test_renewing_a_newer_lease_of_a_job_does_not_renew_the_older_one(

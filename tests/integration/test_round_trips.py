@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 from tests.integration.identity.conftest import serving
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.waiting import eventually
 
 from pixelflow.adapters.postgres.connection import TimeLimits
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
@@ -80,15 +81,20 @@ def _start(client: httpx.Client, created: Json) -> None:
 def test_a_create_and_a_start_are_a_round_trip_each_however_many_users_take_turns(
     clients: list[httpx.Client], proxy: FaultyProxy
 ) -> None:
-    before = proxy.requests
-    created = [_create(client) for client in clients]
-    assert proxy.requests - before <= (FIND_KEY + 1) * USERS
-    for each in created:
-        _uploaded(each)
-    before = proxy.requests
-    for client, each in zip(clients, created, strict=True):
-        _start(client, each)
-    assert proxy.requests - before <= (FIND_KEY + 1) * USERS
+    """Unless a connection was idle for so long, on a busy machine, that it is checked before."""
+
+    def most_requests() -> int:
+        before = proxy.requests
+        created = [_create(client) for client in clients]
+        for_creates = proxy.requests - before
+        for each in created:
+            _uploaded(each)
+        before = proxy.requests
+        for client, each in zip(clients, created, strict=True):
+            _start(client, each)
+        return max(for_creates, proxy.requests - before)
+
+    eventually(lambda: most_requests() <= (FIND_KEY + 1) * USERS)
 
 
 async def test_statements_of_two_users_on_one_connection_are_a_round_trip_each(

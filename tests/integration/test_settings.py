@@ -213,7 +213,7 @@ def test_requests_are_rate_limited_by_default(environment: pytest.MonkeyPatch) -
 def test_no_process_starts_with_invalid_settings(environment: pytest.MonkeyPatch, role: str) -> None:
     environment.delenv("PIXELFLOW_S3_BUCKET")
     environment.setenv("PIXELFLOW_DATABASE_URL", f"mysql://user:{SECRET}@db/pixelflow")
-    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=300, check=False)
     output = ended.stdout + ended.stderr
     assert ended.returncode not in {0, -6}
     assert "PIXELFLOW_S3_BUCKET is not set" in output
@@ -227,7 +227,7 @@ def test_the_missing_key_of_secrets_is_named_with_all_other_faults(environment: 
     environment.delenv("PIXELFLOW_S3_BUCKET")
     environment.setenv("PIXELFLOW_API_PORT", "web")
     environment.setenv("OTEL_TRACES_EXPORTER", "zipkin")
-    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([*PIXELFLOW, role], capture_output=True, text=True, timeout=300, check=False)
     for fault in (
         "PIXELFLOW_S3_BUCKET is not set",
         "PIXELFLOW_API_PORT is not valid",

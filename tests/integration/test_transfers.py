@@ -17,6 +17,7 @@ from typing import IO
 
 import pytest
 from tests.integration.webhooks.test_outbound import Authority
+from tests.support.waiting import assert_within
 
 from pixelflow.adapters.storage.signatures import AccessKey, Signer
 from pixelflow.adapters.storage.transfers import ATTEMPTS, S3Transfers
@@ -64,7 +65,7 @@ class Server:
                 _, _, length = response.partition(b"Content-Length: ")
                 if self.closes or len(response) < 1000 < int(length.split(b"\r")[0] or 0):
                     return
-            threading.Event().wait(10)
+            threading.Event().wait(60)
 
     @staticmethod
     def _read(reader: IO[bytes]) -> bytes:
@@ -179,7 +180,7 @@ def test_a_missing_source_is_not_a_storage_error(tmp_path: Path) -> None:
             started = time.monotonic()
             with pytest.raises(SourceGoneError):
                 _get(transfers, tmp_path / "copy")
-            assert time.monotonic() - started < 5
+            assert_within(3, started)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,8 @@ def _prompt() -> Iterator[None]:
     began = time.monotonic()
     with pytest.raises(ObjectsUnavailableError):
         yield
-    assert 0.1 < time.monotonic() - began < PROMPT_SECONDS
+    assert time.monotonic() - began > 0.1
+    assert_within(PROMPT_SECONDS, began)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +361,7 @@ def _secured(context: ssl.SSLContext, sent: bytes) -> Iterator[str]:
         with suppress(OSError), context.wrap_socket(raw, server_side=True) as secure:
             secure.recv(4096)
             secure.sendall(sent)
-            stop.wait(10)
+            stop.wait(60)
 
     def accept() -> None:
         with suppress(OSError):

@@ -30,7 +30,7 @@ from tests.support.image_server import (
     serving,
     silent,
 )
-from tests.support.waiting import assert_within, eventually
+from tests.support.waiting import DEADLINE_SECONDS, assert_within, eventually
 
 from pixelflow.adapters.outbound_http import Downloads, OutboundHttp, OutboundRule, Resolve
 from pixelflow.adapters.outbound_http.downloads import MAX_REDIRECTS, RESERVE_BYTES
@@ -346,7 +346,7 @@ def test_a_download_ends_at_once_when_its_attempt_is_interrupted(fetching: Fetch
         thread = fetching.fetch(f"{server.url}/a")
         eventually(lambda: server.open)
         fetching.end[0]()
-        thread.join(5)
+        thread.join(DEADLINE_SECONDS)
     [error] = fetching.results
     assert isinstance(error, SourceUrlUnavailableError)
     assert places.room == 8

@@ -133,7 +133,7 @@ def test_of_two_concurrent_runs_one_applies_the_migrations(
     url: str, with_more: Path, migrating: Callable[[str, Path], subprocess.Popen[str]]
 ) -> None:
     processes = [migrating(url, with_more) for _ in range(2)]
-    applied = [process.communicate(timeout=60)[0].split() for process in processes]
+    applied = [process.communicate(timeout=300)[0].split() for process in processes]
     assert sorted(applied) == [[], stems(ALL) + MORE]
 
 
@@ -146,7 +146,7 @@ def test_a_concurrent_run_that_waits_does_not_block_an_index_build(
         wait_for(lambda: is_waiting(url, "CREATE INDEX CONCURRENTLY"), 20)
         second = migrating(url, with_index)
         wait_for(lambda: count(url, RUNNING, ("%advisory_lock%",)) > 0, 20)
-    assert [process.communicate(timeout=30)[0].split() for process in (first, second)] == [["9999-index"], []]
+    assert [process.communicate(timeout=300)[0].split() for process in (first, second)] == [["9999-index"], []]
 
 
 def test_other_clients_do_not_wait_behind_a_migration_that_waits(
@@ -160,7 +160,7 @@ def test_other_clients_do_not_wait_behind_a_migration_that_waits(
         for _ in range(3):
             other.execute("SELECT count(*) FROM jobs")
         assert process.poll() is None
-    assert process.communicate(timeout=60)[0].split() == MORE
+    assert process.communicate(timeout=300)[0].split() == MORE
 
 
 def test_a_table_in_use_for_too_long_is_an_error_and_the_files_before_stay_applied(

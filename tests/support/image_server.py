@@ -62,7 +62,9 @@ class ImageServer:
         with connection, suppress(OSError):
             head = b""
             while b"\r\n\r\n" not in head:
-                head += connection.recv(4096) or b"\r\n\r\n"
+                if not (received := connection.recv(4096)):
+                    return  # the client has given up
+                head += received
             with self._lock:
                 self.requests.append(head)
                 page = self._next(head.split(b" ")[1].decode().partition("?")[0])

@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from pixelflow.devstack.ports import LOOPBACK
 
 UNPACKED = Path(__file__).parents[2] / ".tools" / "pgbouncer"
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 def program() -> str:

@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".tools" / "prometheus" / "usr" / "bin"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 Labels = frozenset[tuple[str, str]]
 

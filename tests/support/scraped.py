@@ -51,6 +51,6 @@ def scraped(registry: CollectorRegistry) -> Scrape:
 
 def scrape(stack: Stack, role: str) -> Scrape:
     """Scrape one of the stack's processes."""
-    answer = httpx.get(stack.metrics_urls[role], timeout=10)
+    answer = httpx.get(stack.metrics_urls[role], timeout=60)
     assert answer.status_code == 200
     return Scrape(answer.text)

@@ -63,7 +63,7 @@ class Target:
 def send(method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
     """Send a request with the given headers, Host and Content-Length only."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
         connection.request(
             method, parts._replace(scheme="", netloc="").geturl(), body=body or None, headers=dict(headers or {})

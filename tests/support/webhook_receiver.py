@@ -18,7 +18,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"ok"
     hangs: bool = False
-    """Send no response until the receiver is closed."""
+    """Send no response until the receiver is closed or releases it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Receiver:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
+    def release(self) -> None:
+        """Close the connections of requests that hang, now and later, without a response."""
+        self._closing.set()
+
     def close(self) -> None:
         """Release pending requests and stop listening."""
         self._closing.set()
@@ -71,7 +75,7 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 reply = receiver._next(Received(self.path, headers, body, self.client_address[0]))
                 if reply.hangs:
-                    receiver._closing.wait(30)
+                    receiver._closing.wait(120)
                     return
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():

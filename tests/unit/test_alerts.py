@@ -34,7 +34,7 @@ each_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: rule["ale
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(program("promtool")), *arguments]
-    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_promtool_finds_nothing_wrong_with_the_rules() -> None:

@@ -123,7 +123,7 @@ def test_only_these_modules_touch_the_environment() -> None:
 def loaded_by(module: str) -> frozenset[str]:
     """Names of the modules that are loaded once ``module`` is, in an interpreter of its own."""
     script = f"import sys, {module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=300)
     return frozenset(done.stdout.split())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.support.waiting import assert_cpu_within
 
 from pixelflow.contracts.jobs.requests import CreateJobRequest
 from pixelflow.controlplane.api.body_size import check_size
@@ -63,7 +64,7 @@ def test_a_hostile_body_is_refused_quickly(body: dict[str, Any], pointer: str | 
     started = time.process_time()
     with pytest.raises(ValidationFailedError) as refusal:
         validate_body(CreateJobRequest, body, context=None)
-    assert time.process_time() - started < MAX_SECONDS
+    assert_cpu_within(MAX_SECONDS, started)
     (error,) = refusal.value.errors
     assert error.message == message
     assert pointer is None or error.pointer == pointer
@@ -74,7 +75,7 @@ def test_the_worst_body_within_the_limits_is_refused_quickly() -> None:
     started = time.process_time()
     with pytest.raises(InvalidBodyError):
         validate_body(CreateJobRequest, body, context=None)
-    assert time.process_time() - started < 2 * MAX_SECONDS
+    assert_cpu_within(2 * MAX_SECONDS, started)
 
 
 def test_the_largest_valid_pipeline_is_within_the_limits() -> None:
@@ -93,5 +94,5 @@ def test_a_model_refuses_a_long_array_before_it_validates_the_entries(action: st
     started = time.process_time()
     with pytest.raises(ValidationError) as refusal:
         CreateJobRequest.model_validate(job({"id": "a", "action": action, field: [{}] * 349_000}))
-    assert time.process_time() - started < MAX_SECONDS
+    assert_cpu_within(MAX_SECONDS, started)
     assert [row["type"] for row in refusal.value.errors()] == ["too_long"]

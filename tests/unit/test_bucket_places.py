@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 from pixelflow.dataplane.worker.bucket_places import IN_USE_SECONDS, PATIENCE_SECONDS, BucketPlaces
 from pixelflow.errors import SourcePostponedError
@@ -77,8 +77,8 @@ def test_a_job_waits_for_a_place_at_a_busy_server(places: BucketPlaces, held: Ex
     eventually(lambda: places._changed._waiters)  # type: ignore[attr-defined]  # of the standard library
     assert not taken.is_set()
     held.close()
-    assert taken.wait(5)
-    thread.join(5)
+    assert taken.wait(DEADLINE_SECONDS)
+    thread.join(DEADLINE_SECONDS)
 
 
 def test_a_small_worker_has_one_place(clock: Clock) -> None:

@@ -77,7 +77,7 @@ def answers(request: pytest.FixtureRequest) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout.splitlines()
 

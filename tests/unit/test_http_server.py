@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ import pytest
 from fastapi import FastAPI, Request
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
+from tests.support.waiting import assert_within, eventually
 from tests.unit.test_metrics_server import settings_of
 
 from pixelflow.controlplane.api.main import make_app
@@ -45,6 +46,7 @@ class Api:
         metrics = ApiMetrics(self.registry)
         self.app = make_app(lambda: _services(limits), metrics, NoOpTracer())
         self.released = threading.Event()
+        self.waiting = 0
         self._add_routes()
         self._listening = listening or socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.address: tuple[str, int] = self._listening.getsockname()
@@ -58,6 +60,7 @@ class Api:
 
         @self.app.get("/wait", include_in_schema=False)
         async def wait() -> str:
+            self.waiting += 1
             await asyncio.to_thread(self.released.wait)
             return "released"
 
@@ -74,13 +77,13 @@ class Api:
         return self.registry.get_sample_value("pixelflow_api_connections_closed_total", {"reason": reason}) or 0
 
     def connect(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
-        client = socket.create_connection(self.address, timeout=10, source_address=(source, 0))
+        client = socket.create_connection(self.address, timeout=60, source_address=(source, 0))
         client.sendall(sent)
         return client
 
     def run(self) -> None:
         self._thread.start()
-        _await(lambda: self._server.started)
+        eventually(lambda: self._server.started)
 
     def stop(self) -> None:
         self.released.set()
@@ -115,13 +118,6 @@ def hasty() -> Iterator[Api]:
     """With deadlines of half a second."""
     with serving(api_header_seconds=0.5, api_body_seconds=0.5, api_keep_alive_seconds=0.5) as running:
         yield running
-
-
-def _await(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def _read(client: socket.socket, *, pause: float = 0) -> bytes:
@@ -166,7 +162,8 @@ def _status(response: bytes) -> int:
 def test_a_silent_connection_ends_at_the_deadline_of_headers(hasty: Api) -> None:
     started = time.monotonic()
     assert _exchange(hasty, b"") == b""
-    assert 0.4 < time.monotonic() - started < 2
+    assert time.monotonic() - started > 0.4
+    assert_within(2, started)
 
 
 def test_headers_byte_by_byte_end_with_408(hasty: Api) -> None:
@@ -176,7 +173,7 @@ def test_headers_byte_by_byte_end_with_408(hasty: Api) -> None:
     assert _status(received) == 408
     assert b"connection: close" in received
     assert b'"code": "request_timeout"' in received
-    assert time.monotonic() - started < 2
+    assert_within(2, started)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ def test_a_body_byte_by_byte_ends_with_408(hasty: Api, framing: bytes) -> None:
     assert _status(received) == 408
     assert b"connection: close" in received
     assert b'"code": "request_timeout"' in received.replace(b'":"', b'": "')
-    assert time.monotonic() - started < 2
+    assert_within(2, started)
 
 
 def test_a_body_that_nobody_reads_is_not_waited_for(hasty: Api) -> None:
@@ -198,18 +195,26 @@ def test_a_body_that_nobody_reads_is_not_waited_for(hasty: Api) -> None:
         started = time.monotonic()
         received = _drip(client, b"1")
     assert _status(received) == 404
-    assert time.monotonic() - started < 2
+    assert_within(2, started)
 
 
 def test_an_idle_connection_ends_after_a_while_and_serves_until_then(hasty: Api) -> None:
-    with hasty.connect() as client:
-        for _ in range(3):
+    def is_served_three_times() -> bool:
+        """Unless this process was paused for longer than a connection may be idle."""
+        with hasty.connect() as client, contextlib.suppress(OSError, AssertionError):
+            for _ in range(3):
+                client.sendall(GET)
+                assert _status(_response(client)) == 200
+                time.sleep(0.3)
+            started = time.monotonic()
             client.sendall(GET)
             assert _status(_response(client)) == 200
-            time.sleep(0.3)
-        started = time.monotonic()
-        assert _read(client) == b""
-    assert time.monotonic() - started < 1
+            assert _read(client) == b""
+            assert_within(1, started)
+            return True
+        return False
+
+    assert eventually(is_served_three_times)
 
 
 def test_a_request_may_take_longer_than_it_may_arrive(hasty: Api) -> None:
@@ -232,16 +237,22 @@ def test_a_request_may_take_longer_than_one_that_is_refused_behind_it(hasty: Api
 def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
     with serving() as api, api.connect(LONG):
-        _await(lambda: api.closed("unread") == 1)
+        eventually(lambda: api.closed("unread") == 1)
 
 
 def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unread, "MAX_STILL_SECONDS", 0.5)
-    with serving() as api, api.connect(LONG) as client:
-        started = time.monotonic()
-        assert len(_read(client, pause=0.005)) > 20_000_000
-        assert time.monotonic() - started > 1.2
-        assert api.closed("unread") == 0
+
+    def is_all_read() -> bool:
+        """Unless this process, client and server, was paused for longer than a client may read nothing."""
+        with serving() as api, api.connect(LONG) as client:
+            started = time.monotonic()
+            size = len(_read(client, pause=0.005))
+            assert time.monotonic() - started > 1.2 or size < 20_000_000
+            assert api.closed("unread") == int(size < 20_000_000)
+            return size > 20_000_000
+
+    assert eventually(is_all_read)
 
 
 def test_a_client_that_reads_slowly_is_cut_off_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +275,7 @@ def _drip(client: socket.socket, piece: bytes) -> bytes:
 
 
 def _read_slowly(client: socket.socket) -> bytes:
-    client.settimeout(10)
+    client.settimeout(60)
     return _read(client)
 
 
@@ -280,7 +291,7 @@ def test_silent_connections_keep_nobody_out() -> None:
             started = time.monotonic()
             with api.connect(GET, source=client) as good:
                 assert _status(_response(good)) == 200
-            assert time.monotonic() - started < 0.5
+            assert_within(0.5, started)
         assert api.closed("evicted") >= 11
         assert api.closed("overloaded") == 0
 
@@ -299,8 +310,7 @@ def test_silent_connections_of_one_client_close_only_its_own() -> None:
 def test_a_client_whose_connections_all_work_gets_429_and_others_are_served() -> None:
     with serving(api_max_connections_per_client=3) as api, ExitStack() as stack:
         waiting = [stack.enter_context(api.connect(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")) for _ in range(3)]
-        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 3)
-        time.sleep(0.05)
+        eventually(lambda: api.waiting == 3)
         refused = _exchange(api, b"")
         assert _status(refused) == 429
         assert b'"code": "too_many_connections"' in refused
@@ -310,23 +320,29 @@ def test_a_client_whose_connections_all_work_gets_429_and_others_are_served() ->
         assert all(b"released" in _response(client) for client in waiting)
 
 
-def _blocking(hold_seconds: float) -> object:
-    """Limits over which every request without a credential is."""
-    bucket = BucketResult(allowed=False, remaining=0, refill_seconds=60)
-    block = RateLimitResult(Policy.UNAUTHENTICATED, Quota(1, 60), bucket, hold_seconds)
-    return SimpleNamespace(find_block=lambda _: block)
+class Blocking:
+    """Limits over which every request without a credential is. Each is held for a while."""
+
+    def __init__(self, hold_seconds: float) -> None:
+        bucket = BucketResult(allowed=False, remaining=0, refill_seconds=60)
+        self._block = RateLimitResult(Policy.UNAUTHENTICATED, Quota(1, 60), bucket, hold_seconds)
+        self.held = 0
+
+    def find_block(self, _: object) -> RateLimitResult:
+        self.held += 1
+        return self._block
 
 
 def test_held_rejections_keep_nobody_out() -> None:
     """All connections that there may be are of four clients over their limits, which also send more meanwhile."""
     limits: dict[str, Any] = {"api_max_connections": 40, "api_max_connections_per_client": 10}
-    with serving(_blocking(hold_seconds=2), **limits) as api, ExitStack() as stack:
+    blocking = Blocking(hold_seconds=2)
+    with serving(blocking, **limits) as api, ExitStack() as stack:
         held = [stack.enter_context(api.connect(HELD, source=f"127.0.0.{1 + number // 10}")) for number in range(40)]
-        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 40)
-        time.sleep(0.1)
+        eventually(lambda: blocking.held == 40)
         for client in held:
             client.sendall(HELD)
-        time.sleep(0.1)
+        time.sleep(0.1)  # so that the server may read it; what follows holds before, too
         for source in ("127.0.0.1", *(f"127.0.9.{number}" for number in range(1, 10))):
             assert _status(_response(stack.enter_context(api.connect(GET, source=source)))) == 200
         assert api.closed("evicted") == 10
@@ -335,7 +351,7 @@ def test_held_rejections_keep_nobody_out() -> None:
 
 def test_the_request_after_a_held_one_is_in_progress() -> None:
     sent = HELD + b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n"
-    with serving(_blocking(hold_seconds=0.1), api_max_connections_per_client=1) as api, api.connect(sent) as client:
+    with serving(Blocking(hold_seconds=0.1), api_max_connections_per_client=1) as api, api.connect(sent) as client:
         assert _status(_response(client)) == 429
         assert b'"code": "too_many_connections"' in _exchange(api, b"")
         api.released.set()
@@ -344,9 +360,9 @@ def test_the_request_after_a_held_one_is_in_progress() -> None:
 
 def test_a_held_request_whose_connection_is_lost_answers_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """Neither does one that waits behind it."""
-    with serving(_blocking(hold_seconds=0.3), api_max_connections_per_client=1) as api, api.connect(HELD + GET):
-        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 1)
-        time.sleep(0.05)
+    blocking = Blocking(hold_seconds=0.3)
+    with serving(blocking, api_max_connections_per_client=1) as api, api.connect(HELD + GET):
+        eventually(lambda: blocking.held == 1)
         with api.connect(GET) as next_:
             assert _status(_response(next_)) == 200
         assert api.closed("evicted") == 1
@@ -359,8 +375,7 @@ def test_a_trusted_proxy_may_have_any_share_of_the_connections() -> None:
     with serving(**limits, trusted_proxies="127.0.0.7") as api, ExitStack() as stack:
         request = b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n"
         waiting = [stack.enter_context(api.connect(request, source="127.0.0.7")) for _ in range(10)]
-        _await(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 10)
-        time.sleep(0.05)
+        eventually(lambda: api.waiting == 10)
         refused = _exchange(api, b"")
         assert _status(refused) == 503
         assert b'"code": "overloaded"' in refused

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from tests.support.waiting import assert_cpu_within
 
 from pixelflow.adapters.telemetry.redaction import redact
 
@@ -90,7 +91,7 @@ def written(script: str, form: str, *, fails: bool = False) -> str:
     """What a process that runs the script at level debug writes."""
     environment = {**ENVIRONMENT, "PIXELFLOW_LOG_FORMAT": form}
     command = [sys.executable, "-c", LOGGING + script]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode == 1) == fails, ended.stderr
     assert ended.stdout == ""
     return ended.stderr
@@ -172,7 +173,7 @@ def test_other_text_is_unchanged(line: str) -> None:
 def test_redaction_of_a_hostile_line_takes_linear_time(piece: str) -> None:
     began = time.process_time()
     redact(piece * (100_000 // len(piece)) + "\n")
-    assert time.process_time() - began < 1, "a hundred times as long would be no surprise for a careless pattern"
+    assert_cpu_within(1, began)
 
 
 # ── Every line is one ────────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,7 @@ def test_the_shop_refuses_a_body_without_a_valid_length(length: str) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads, server.block_on_close = True, False
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        with socket.create_connection(server.server_address, timeout=5) as connection:  # type: ignore[arg-type]
+        with socket.create_connection(server.server_address, timeout=60) as connection:  # type: ignore[arg-type]
             head = f"POST /photos HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
             connection.sendall(head.encode("latin-1"))
             assert connection.recv(100).startswith(b"HTTP/1.0 413 ")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from tests.support.waiting import eventually
+from tests.support.waiting import assert_within, eventually
 from tests.unit.test_breaker import Clock
 
 from pixelflow.dataplane.worker import health as health_module
@@ -175,7 +175,7 @@ def test_a_check_that_hangs_does_not_stop_the_others(
 
     def hang() -> None:
         calls.append(1)
-        hanging.wait(10)
+        hanging.wait(60)
 
     health.add_checks({Reason.DATABASE: hang, Reason.OBJECT_STORAGE: hang})
     for reason in (Reason.OBJECT_STORAGE, Reason.DATABASE, Reason.CHILD_START):
@@ -184,7 +184,7 @@ def test_a_check_that_hangs_does_not_stop_the_others(
     for _ in range(3):
         clock.now += MAX_DELAY_SECONDS
         health.check_once()
-    assert time.monotonic() - began < 5
+    assert_within(5, began)
     assert health.reasons == [Reason.DATABASE, Reason.OBJECT_STORAGE], "children are tried"
     assert len(calls) == 2, "one thread for each"
     hanging.set()

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_SECONDS, assert_within, eventually
 
 from pixelflow.dataplane.worker import main, store
 from pixelflow.dataplane.worker.claims import UNREGISTER_SECONDS, ClaimLimits, ClaimLoop, Places, Worker
@@ -33,7 +33,7 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[None]:
         self.asked.set()
-        self.released.wait(10)
+        self.released.wait(60)
         yield
 
 
@@ -72,30 +72,31 @@ def worker(database: Database, ran: list[object], monkeypatch: pytest.MonkeyPatc
     places.start()
     claiming = threading.Thread(target=claims.run_once, daemon=True)
     claiming.start()
-    assert database.asked.wait(5)
+    assert database.asked.wait(DEADLINE_SECONDS)
     worker = _RunningWorker(MagicMock(), claims, places, MagicMock(), MagicMock())
     yield worker
     database.released.set()
-    claiming.join(5)
+    claiming.join(DEADLINE_SECONDS)
     places.close()
-    assert places.join(5)
+    assert places.join(DEADLINE_SECONDS)
     eventually(lambda: not any(thread.name == "unregister" for thread in threading.enumerate()))
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _ends_promptly(work: Callable[[], None]) -> None:
     began = time.monotonic()
     work()
-    return time.monotonic() - began
+    assert time.monotonic() - began > 0.2
+    assert_within(PROMPT_SECONDS, began)
 
 
 def test_a_second_signal_ends_a_worker_whose_claim_hangs(worker: _RunningWorker) -> None:
     signals: Any = Signals(0.2)
-    assert 0.2 < _seconds(lambda: worker.stop(signals, grace_seconds=60)) < PROMPT_SECONDS
+    _ends_promptly(lambda: worker.stop(signals, grace_seconds=60))
 
 
 def test_the_grace_period_ends_a_worker_whose_claim_hangs(worker: _RunningWorker) -> None:
     signals: Any = Signals(60)
-    assert 0.2 < _seconds(lambda: worker.stop(signals, grace_seconds=0.2)) < PROMPT_SECONDS
+    _ends_promptly(lambda: worker.stop(signals, grace_seconds=0.2))
 
 
 def test_jobs_of_a_claim_in_progress_are_still_run(
@@ -115,6 +116,7 @@ def test_jobs_of_a_claim_that_returns_after_the_deadline_are_run_before_the_work
         ran.append(job.job_id)
 
     monkeypatch.setattr(worker.places, "_run", release)
+    monkeypatch.setattr(main, "_RELEASE_SECONDS", DEADLINE_SECONDS)
     threading.Timer(0.5, database.released.set).start()
     signals: Any = Signals(60)
     worker.stop(signals, grace_seconds=0.1)

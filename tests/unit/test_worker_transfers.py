@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 from uuid import UUID
 
 import pytest
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 from pixelflow.adapters.storage.interrupts import Interrupts, Reserve
 from pixelflow.contracts.jobs.sources import SourceType
@@ -129,7 +129,7 @@ def test_sources_by_url_that_wait_for_room_keep_their_places(tmp_path: Path) -> 
         eventually(lambda: made._at_hand_of[SourceType.URL]._waiting)
         assert places.room == 3
         made._at_hand_of[SourceType.URL].change(one, 0)
-        thread.join(5)
+        thread.join(DEADLINE_SECONDS)
         assert room.size == len(SOURCE)
         assert places.room == 4
 
@@ -145,7 +145,7 @@ def test_a_large_source_is_not_overtaken_by_small_ones() -> None:
             small.reserve(1)
         first.reserve(5)
         at_hand.change(first, 0)
-        thread.join(5)
+        thread.join(DEADLINE_SECONDS)
         assert large.size == 8
         small.reserve(1)
 
@@ -163,7 +163,7 @@ def test_an_interrupted_lease_ends_the_wait_for_room() -> None:
 
 def test_a_canceled_upload_is_no_success(transfers: Transfers) -> None:
     blocked = threading.Event()
-    transfers._uploads.submit(blocked.wait, 10)
+    transfers._uploads.submit(blocked.wait, 60)
     outputs: Any = [("first", None), ("second", None)]
     put: Callable[..., None] = lambda *_: None  # noqa: E731
     with ThreadPoolExecutor(1) as pool:
@@ -172,7 +172,7 @@ def test_a_canceled_upload_is_no_success(transfers: Transfers) -> None:
         transfers.close()
         blocked.set()
         with pytest.raises(ShutdownRequestedError):
-            stored.result(5)
+            stored.result(DEADLINE_SECONDS)
 
 
 def test_a_job_that_stores_its_outputs_after_the_end_is_released(transfers: Transfers) -> None:

@@ -66,7 +66,7 @@ def test_an_ordinary_user_runs_the_servers_under_the_same_account(place: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.stderr == ""
     assert done.stdout == "['nobody'] 0o40700\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.running import started
+from tests.support.waiting import eventually
 
 from pixelflow.devstack import supervisor
 from pixelflow.devstack.errors import StackError
@@ -16,8 +17,13 @@ from pixelflow.devstack.stack import Role, Stack
 
 NOTIFY = "from pixelflow.adapters.readiness import notify_ready; notify_ready()"
 RUN = "import time; time.sleep(1000)"
-EXITS_WHEN_READY = (NOTIFY, "import time; time.sleep(0.3)", "print('out of luck')", "raise SystemExit(3)")
-"""The pause is for the supervisor to read the notification first."""
+EXITS_ON_DEMAND = (
+    NOTIFY,
+    "import pathlib, time; all(time.sleep(0.01) is None for _ in iter(pathlib.Path('exit').exists, True))",
+    "print('out of luck')",
+    "raise SystemExit(3)",
+)
+"""Exits once :func:`make_it_exit` is called: the supervisor must have read the notification first."""
 
 
 @pytest.fixture
@@ -40,11 +46,8 @@ def exits(times: int, code: int = 1) -> str:
     )
 
 
-def _check_for(seconds: float, stack: Stack) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        stack.check()
-        time.sleep(0.01)
+def make_it_exit(stack: Stack) -> None:
+    (stack.home.path / "exit").touch()
 
 
 def starts(stack: Stack) -> int:
@@ -84,13 +87,16 @@ def test_a_wrong_setting_is_reported_at_once(opened: Stack) -> None:
 
 
 def test_a_process_that_exits_later_is_noticed(opened: Stack) -> None:
-    opened.start_processes([role(*EXITS_WHEN_READY, notifies=True)])
+    opened.start_processes([role(*EXITS_ON_DEMAND, notifies=True)])
+    opened.check()
+    make_it_exit(opened)
     with pytest.raises(StackError, match=r"(?s)^worker exited \(exit code 3\); .*out of luck"):
-        _check_for(5, opened)
+        eventually(opened.check)  # returns nothing
 
 
 def test_a_process_that_exits_again_and_again_ends_the_watch(opened: Stack, said: list[str]) -> None:
-    opened.start_processes([role(*EXITS_WHEN_READY, notifies=True)])
+    opened.start_processes([role(*EXITS_ON_DEMAND, notifies=True)])
+    make_it_exit(opened)
     with pytest.raises(StackError, match=r"(?s)^worker exited 5 times .*out of luck"):
         opened.watch()
     assert len(said) == 4

@@ -6,7 +6,6 @@ import json
 import socket
 import stat
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -16,6 +15,7 @@ import pytest
 import redis
 from tests.integration.devstack.processes_of import processes_of
 from tests.support.signed_requests import Target, send
+from tests.support.waiting import eventually
 
 from pixelflow.devstack.account import servers_account
 from pixelflow.devstack.errors import StackError
@@ -24,7 +24,7 @@ from pixelflow.devstack.s3_server import S3Server
 from pixelflow.devstack.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 JPEG = {"Content-Type": "image/jpeg", "Content-Length": "5"}
 
@@ -224,9 +224,9 @@ def test_an_interrupted_upload_leaves_nothing(servers: Stack) -> None:
     bucket = servers.home.path / "objects" / servers.environment["PIXELFLOW_S3_BUCKET"]
     with socket.create_connection((url.hostname, url.port)) as connection:
         connection.sendall(head.encode() + bytes(size // 2))
-        _wait_for(lambda: any(bucket.glob("broken/.rclone_temp_*")))
+        eventually(lambda: any(bucket.glob("broken/.rclone_temp_*")))
         assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
-    _wait_for(lambda: not any(path.is_file() for path in bucket.glob("broken/**/*")))
+    eventually(lambda: not any(path.is_file() for path in bucket.glob("broken/**/*")))
     assert send("HEAD", Target.of(servers.environment).presign("HEAD", "broken/object")).status == 404
 
 
@@ -247,10 +247,3 @@ def test_a_web_page_can_upload_with_a_presigned_url(servers: Stack) -> None:
     url = Target.of(servers.environment).presign("PUT", "from-a-page", headers=JPEG)
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "PUT"}
     assert send("OPTIONS", url, headers=asked).status == 200
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
+from tests.support.waiting import DEADLINE_SECONDS
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
 from pixelflow.controlplane.api.main import make_app
@@ -92,7 +93,7 @@ def serving(settings: Settings, registry: CollectorRegistry | None = None) -> It
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while not server.started:
             assert thread.is_alive()
             assert time.monotonic() < deadline

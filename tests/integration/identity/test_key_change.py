@@ -118,7 +118,7 @@ async def test_a_rotation_that_was_interrupted_continues(url: str, database: Asy
 
 
 async def until_one_waits(database: AsyncDatabase) -> None:
-    async with asyncio.timeout(20), database.connection() as connection:
+    async with asyncio.timeout(60), database.connection() as connection:
         while True:
             waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%webhook_secrets%'"
             if await (await connection.execute(waiting)).fetchall():

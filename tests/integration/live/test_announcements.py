@@ -9,8 +9,9 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 from tests.acceptance.running import paused, process_of
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
+from pixelflow.adapters import changes
 from pixelflow.adapters.changes import CHANNEL, ChangeAnnouncer, ChangeListener, parse
 from pixelflow.devstack.stack import Stack
 from pixelflow.settings import Settings
@@ -42,33 +43,42 @@ def _await_subscriber(url: str) -> None:
         eventually(lambda: client.pubsub_numsub(CHANNEL)[0][1])
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause of the machine ends no call to Redis."""
+    monkeypatch.setattr(changes, "_TIMEOUT_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr(changes, "_CLOSE_SECONDS", DEADLINE_SECONDS)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_an_announcement_is_heard(url: str, heard: asyncio.Queue[str]) -> None:
-    with ChangeAnnouncer(url) as changes:
-        changes.announce("acme")
-        async with asyncio.timeout(5):
+    with ChangeAnnouncer(url) as announcer:
+        announcer.announce("acme")
+        async with asyncio.timeout(DEADLINE_SECONDS):
             assert await heard.get() == "acme"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_last_announcements_are_sent_at_the_end(url: str, heard: asyncio.Queue[str]) -> None:
-    with ChangeAnnouncer(url) as changes:
+    with ChangeAnnouncer(url) as announcer:
         for number in range(100):
-            changes.announce(f"user-{number}")
-    async with asyncio.timeout(5):
+            announcer.announce(f"user-{number}")
+    async with asyncio.timeout(DEADLINE_SECONDS):
         assert {await heard.get() for _ in range(100)} == {f"user-{number}" for number in range(100)}
 
 
 async def test_announcements_while_redis_hangs_never_wait_and_work_again_afterwards(
     url: str, heard: asyncio.Queue[str], quiet_stack: Stack
 ) -> None:
-    with capture_logs() as logs, ChangeAnnouncer(url, pause=0.05) as changes:
+    with capture_logs() as logs, ChangeAnnouncer(url, pause=0.05) as announcer:
         with paused(process_of(quiet_stack, "valkey").pid):
             for number in range(10_000):
-                changes.announce(f"user-{number}")
+                announcer.announce(f"user-{number}")
             await asyncio.to_thread(eventually, lambda: logs)
         assert [entry["event"] for entry in logs] == ["announcements of changes unavailable"]
 
         def is_heard() -> bool:
-            changes.announce("acme")
+            announcer.announce("acme")
             return not heard.empty() and heard.get_nowait() == "acme"
 
         await asyncio.to_thread(eventually, is_heard)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from tests.integration.retention.conftest import Scene
+from tests.support.waiting import DEADLINE_SECONDS
 
 from pixelflow.adapters.storage.local_files import LocalFiles
 from pixelflow.adapters.storage.objects import ObjectStorage, source_key
@@ -35,7 +36,7 @@ def jobs(scene: Scene) -> JobService:
 
 async def test_a_retry_that_waits_for_an_expiry_fails(scene: Scene, jobs: JobService) -> None:
     job_id = scene.age(scene.put("canceled"), days=11)
-    async with scene.database.connection() as connection, asyncio.timeout(10):
+    async with scene.database.connection() as connection, asyncio.timeout(DEADLINE_SECONDS):
         async with connection.transaction():
             assert await store.expire_sources(connection, age=AGE, limit=10) == 1
             retry = asyncio.create_task(jobs.retry("user", job_id, traceparent=None))

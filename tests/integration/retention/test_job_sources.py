@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.job_rows import claim
 from tests.integration.retention.conftest import Scene
+from tests.support.waiting import DEADLINE_SECONDS
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.adapters.storage.local_files import LocalFiles
@@ -212,7 +213,7 @@ async def test_an_expiry_that_began_before_the_start_sees_the_job_or_the_job_see
     origin = scene.age(scene.succeed(scene.put("queued")), days=11)
     reader = await _create(jobs, origin)
     scene.eye.execute("UPDATE jobs SET status = 'canceled', finished_at = now() WHERE job_id = %s", (reader,))
-    async with scene.database.connection() as connection, asyncio.timeout(10):
+    async with scene.database.connection() as connection, asyncio.timeout(DEADLINE_SECONDS):
         async with connection.transaction():
             assert await store.expire_sources(connection, age=timedelta(days=10), limit=10) == 1
             scene.eye.execute("UPDATE jobs SET queued_at = now() WHERE job_id = %s", (reader,))

@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 from pixelflow.adapters.telemetry.tracing import open_tracer
 from pixelflow.settings import SettingsError
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 AWAY = "spans dropped until the collector accepts them again"
 BACK = "spans accepted again"
 

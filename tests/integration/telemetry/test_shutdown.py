@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from tests.support.otlp_collector import collecting
+from tests.support.waiting import assert_within
 
 NOWHERE = "127.0.0.1:1"
 ENVIRONMENT = {
@@ -45,7 +46,7 @@ def api_after_one_request(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
         with subprocess.Popen(command, env=environment, pass_fds=[descriptor], stderr=subprocess.DEVNULL) as process:
             try:
                 url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/nothing"
-                assert httpx.get(url, timeout=30).status_code == 404
+                assert httpx.get(url, timeout=300).status_code == 404
                 yield process
             finally:
                 process.kill()
@@ -56,7 +57,7 @@ def test_an_api_sends_its_remaining_spans(number: signal.Signals) -> None:
     with collecting() as collector, api_after_one_request(collector.url) as process:
         assert collector.spans == []
         process.send_signal(number)
-        process.wait(20)
+        process.wait(60)
         assert [span.name for span in collector.spans] == ["GET unmatched"]
 
 
@@ -67,5 +68,5 @@ def test_an_api_exits_although_its_collector_does_not_respond() -> None:
     ):
         started = time.monotonic()
         process.terminate()
-        assert process.wait(60) == 0
-        assert time.monotonic() - started < 10, "two seconds, plus delays of a busy machine"
+        assert process.wait(120) == 0
+        assert_within(10, started)  # two seconds, plus delays of a busy machine

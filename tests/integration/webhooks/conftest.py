@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from opentelemetry.trace import Tracer
 from tests.support.databases import new_database
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.support.webhook_receiver import Receiver
 
 from pixelflow.adapters.ids import new_id
@@ -48,9 +49,9 @@ def own_database(stack: Stack) -> Iterator[str]:
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is advanced. Starts slightly ahead, so that new events are due."""
+    """A clock that stands still until it is advanced. Starts ahead of the server's, so that new events are due."""
 
-    now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(seconds=2))
+    now: datetime = field(default_factory=lambda: datetime.now(UTC) + timedelta(minutes=2))
 
     def __call__(self) -> datetime:
         return self.now
@@ -97,7 +98,7 @@ class Harness:
     async def dispatcher(
         self,
         *,
-        timeout: float = 5.0,  # noqa: ASYNC109  # of the dispatcher
+        timeout: float = 30.0,  # noqa: ASYNC109  # of the dispatcher
         limits: DeliveryLimits | None = None,
         max_concurrent: int = 64,
         resolve: Resolve | None = None,
@@ -170,6 +171,6 @@ async def drain(dispatcher: WebhookDispatcher) -> None:
 
 async def wait_for_requests(receiver: Receiver, *, times: int = 1) -> None:
     """Wait until the receiver got ``times`` requests."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while len(receiver.received) < times:  # noqa: ASYNC110  # polls another thread
             await asyncio.sleep(0.01)

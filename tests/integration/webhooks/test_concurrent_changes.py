@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from tests.integration.webhooks.conftest import Harness
+from tests.support.waiting import DEADLINE_SECONDS
 
 from pixelflow.adapters.ids import new_id
 from pixelflow.controlplane.webhooks import due_events, store
@@ -51,7 +52,7 @@ async def recorded(harness: Harness, event: LeasedEvent) -> bool:
 
 
 async def waits_for_a_lock(harness: Harness) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while not await harness.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110  # polls the server
             await asyncio.sleep(0.01)
 

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.integration.webhooks.conftest import Harness, drain
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.support.webhook_receiver import receiving
 
 from pixelflow.adapters.ids import new_id
@@ -65,14 +66,14 @@ async def test_attempts_without_a_free_resolver_thread_are_not_counted(harness: 
     def lookup(name: str) -> list[Any]:
         if name == "silent.example":
             begun.set()
-            silent.wait(20)
+            silent.wait(60)
         return socket.getaddrinfo("127.0.0.1", None, type=socket.SOCK_STREAM)
 
     with receiving() as receiver, closing(SystemResolver(lookup, threads=1, timeout=0.3)) as resolver:
         async with harness.dispatcher(resolve=resolver) as dispatcher:
             held_up = await harness.finished_job(f"http://silent.example:{receiver.port}/")
             await dispatcher.run_once()
-            assert await asyncio.to_thread(begun.wait, 10)
+            assert await asyncio.to_thread(begun.wait, DEADLINE_SECONDS)
             waiting = await harness.finished_job(receiver.url.replace("127.0.0.1", "client.example"))
             await drain(dispatcher)
             [delivery] = (await harness.webhooks.list_deliveries(harness.user_id, held_up)).data

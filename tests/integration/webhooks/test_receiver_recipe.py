@@ -75,7 +75,7 @@ async def test_two_events_are_two_actions(harness: Harness, tmp_path: Path) -> N
 @pytest.mark.parametrize("length", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "-1", ""])
 def test_an_invalid_length_is_refused(tmp_path: Path, length: str) -> None:
     with recipe("whsec_c2VjcmV0", tmp_path / "events.db") as url:
-        connection = HTTPConnection(url.removeprefix("http://").strip("/"), timeout=10)
+        connection = HTTPConnection(url.removeprefix("http://").strip("/"), timeout=60)
         connection.putrequest("POST", "/")
         connection.putheader("Content-Length", length)
         connection.endheaders()

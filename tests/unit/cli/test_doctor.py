@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import assert_within
 from tests.unit.client.stand_in import Fault, StandIn
 from typer.testing import Result
 
@@ -205,7 +206,7 @@ def test_a_server_that_hangs_does_not_hang_the_command(
     started = time.monotonic()
     code, found = checked(pixelflow)
     assert (code, found["API"][0]["detail"]) == (3, "did not answer within 0.2 s")
-    assert time.monotonic() - started < 5
+    assert_within(5, started)
 
 
 def test_a_bug_in_a_check_is_a_finding() -> None:
@@ -232,7 +233,9 @@ build_app()(["doctor"])
 
 
 def test_a_client_without_the_service_can_be_checked() -> None:
-    done = subprocess.run([sys.executable, "-c", _CLIENT_ONLY], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", _CLIENT_ONLY], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     lines = {line.split("  ")[0]: " ".join(line.split()) for line in done.stdout.splitlines()}
     assert lines["api"] == "api absent not installed; for the API and the controller"

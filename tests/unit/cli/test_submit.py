@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import eventually
 from tests.unit.client.stand_in import DROP, KEY, Fault, StandIn
 from typer.testing import Result
 
@@ -358,12 +358,10 @@ def test_ctrl_c_exits_with_130_and_leaves_no_partial_file_and_the_jobs_running(
     ]
     environment = os.environ | {"PIXELFLOW_API_URL": api.url, "PIXELFLOW_API_KEY": KEY}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 20
-        while not api.count("GET") and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=10)
+            eventually(lambda: api.count("GET"))
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130

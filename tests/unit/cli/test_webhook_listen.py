@@ -15,7 +15,7 @@ from pixelflow.cli.commands import webhook
 def test_an_invalid_length_is_refused(length: str) -> None:
     with ThreadingHTTPServer((webhook.ADDRESS, 0), webhook._handler(None)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        connection = HTTPConnection(webhook.ADDRESS, server.server_port, timeout=10)
+        connection = HTTPConnection(webhook.ADDRESS, server.server_port, timeout=60)
         connection.putrequest("POST", "/")
         connection.putheader("Content-Length", length)
         connection.endheaders()

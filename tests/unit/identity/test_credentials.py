@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.unit.identity.conftest import Clock
 
 from pixelflow.controlplane.credentials import (
@@ -161,7 +162,7 @@ async def test_recognized_keys_never_wait_for_unknown_ones(
     keys.held = set(unknown)
     guesses = [asyncio.create_task(is_valid(credentials, guess)) for guess in unknown]
     await begin()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         assert await is_valid(credentials, KEY)
     assert len(keys.asked) == 2 + MAX_UNRECOGNIZED_LOOKUPS
     keys.open.set()
@@ -184,7 +185,7 @@ async def test_the_number_of_unknown_keys_that_wait_is_limited(
         await credentials.authenticate("pf_one_more")
     assert await is_valid(credentials, KEY)
     keys.open.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while not await _is_checked(credentials, "pf_one_more"):
             await begin()
 
@@ -201,7 +202,7 @@ async def test_a_token_never_waits_for_unknown_keys(credentials: Credentials, ke
     keys.held = {f"pf_{number}_guess" for number in range(9)}
     guesses = [asyncio.create_task(is_valid(credentials, guess)) for guess in keys.held]
     await begin()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         assert await is_valid(credentials, "e.y.J")
     keys.open.set()
     await asyncio.gather(*guesses)

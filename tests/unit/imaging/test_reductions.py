@@ -42,7 +42,7 @@ EXAMPLES = [
 def steps_of(example: dict[str, Any], *, reduced: bool) -> list[dict[str, Any]]:
     """The example, then a resize. An output in full size prevents a reduction of the source."""
     other = {"id": "other", "action": "resize", "width": 100, "output": False}
-    full = {**example, "id": "full", "format": "png", "output": not reduced}
+    full = {**example, "id": "full", "format": "jpeg", "output": not reduced}
     return [other, full, {"id": "small", "from": "full", "action": "resize", "width": 100, "format": "png"}]
 
 

@@ -108,7 +108,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "one pixel": lambda path: Image.fromarray(_colors()[:1, :1]).save(path, "PNG"),
     "one column": lambda path: Image.fromarray(_colors()[:, :1]).save(path, "JPEG"),
     "animated": _animation,
-    "progressive": lambda path: Image.fromarray(_colors(480, 360)).save(path, "JPEG", progressive=True),
+    "progressive": lambda path: Image.fromarray(_colors(160, 120)).save(path, "JPEG", progressive=True),
 }
 """Kind of picture → writes one to a path."""
 

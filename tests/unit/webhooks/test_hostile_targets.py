@@ -142,7 +142,7 @@ class Names:
 async def call(url: str, names: Names, rule: OutboundRule | None = None) -> None:
     http = OutboundHttp(rule or OutboundRule(), resolve=names, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     try:
-        await http.request("POST", url, content=b"{}", timeout=2, max_bytes=10)
+        await http.request("POST", url, content=b"{}", timeout=60, max_bytes=10)
     finally:
         http.close()
 
