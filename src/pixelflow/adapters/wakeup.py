@@ -72,6 +72,7 @@ class WakeUpSender:
         if self._sending is not None:
             await asyncio.wait({self._sending}, timeout=self._timeout)
             self._sending.cancel()
+            await asyncio.wait({self._sending}, timeout=PAUSE_SECONDS)  # else its connection would stay open
         await self._client.aclose()
 
     def send(self, message: ProcessImage) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import redis.asyncio as redis
 import structlog
@@ -54,7 +54,6 @@ return {taken, math.floor(available / interval), interval - available % interval
 """
 """All numbers are whole microseconds far below 2^53, so nothing is rounded."""
 
-_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -119,6 +118,7 @@ class TokenBuckets:
         self._timeout = timeout
         self._pause = pause
         self._clock = clock
+        self._calls: set[asyncio.Task[Any]] = set()
         self._retry_at: float | None = None
         """``None``: the last call succeeded, or there was none."""
 
@@ -126,6 +126,8 @@ class TokenBuckets:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._calls:  # abandoned ones, whose connections would stay open
+            await asyncio.wait(self._calls, timeout=2 * self._timeout)
         await self._client.aclose()
 
     async def take(
@@ -147,7 +149,7 @@ class TokenBuckets:
         with self._circuit_breaker():
             arguments = [quota.capacity, quota.interval, needed, wanted, share, returned]
             call = self._take(keys=[_key(owner)], args=arguments)
-            taken, remaining, microseconds = await _result_within(self._timeout, call)
+            taken, remaining, microseconds = await self._result_of(call)
         return BucketResult(taken > 0, remaining, microseconds / _MICROSECONDS, taken)
 
     @contextmanager
@@ -179,25 +181,31 @@ class TokenBuckets:
             _log.info("rate limiter available again")
         self._retry_at = None
 
+    async def _result_of(self, call: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # what the script returns
+        """Await a call, but return on time even if the call ignores its cancellation.
 
-async def _result_within(seconds: float, call: Coroutine[Any, Any, _T]) -> _T:
-    """Await a call, but return on time even if the call ignores its cancellation.
+        ``asyncio.timeout`` does not: redis-py awaits ``asyncio.wait_for``, which in Python 3.11 can swallow a
+        cancellation that arrives just as its future completes (python/cpython#86296). The abandoned call ends by its
+        socket timeouts.
 
-    ``asyncio.timeout`` does not: redis-py awaits ``asyncio.wait_for``, which in Python 3.11 can swallow a cancellation
-    that arrives just as its future completes (python/cpython#86296). The abandoned call ends by its socket timeouts.
+        Raises:
+            TimeoutError: the call took longer.
+        """
+        task = asyncio.ensure_future(call)
+        self._calls.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._timeout)
+        finally:
+            task.cancel()
+        if not done:
+            raise TimeoutError
+        return task.result()
 
-    Raises:
-        TimeoutError: the call took longer.
-    """
-    task = asyncio.ensure_future(call)
-    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # retrieved, so that it isn't logged
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-    finally:
-        task.cancel()
-    if not done:
-        raise TimeoutError
-    return task.result()
+    def _forget(self, ended: asyncio.Task[Any]) -> None:
+        self._calls.discard(ended)
+        if not ended.cancelled():
+            ended.exception()  # retrieved, so that it isn't logged
 
 
 def _key(owner: str) -> str:
