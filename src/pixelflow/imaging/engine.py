@@ -198,8 +198,7 @@ class _Run:
         target = convert.target_for(self.plan.colors[step.id], inputs[step.from_].first.image)
         target = replace(target, wide=step.id in self.plan.wide)
         inputs = {name: frames.map(lambda picture: replace(picture, target=target)) for name, frames in inputs.items()}
-        over = self.plan.backdrop(step)
-        frames = inputs.pop(step.from_).map(lambda picture: replace(picture, over=over))
+        frames = inputs.pop(step.from_)
         # The plan's sizes are upper bounds if the content decides; a smaller input can still make a larger result.
         check_sizes(step, operation.sizes(frames.first.size, step), self._limits)
         pixels = import_module(f"{operation.package}.pixels")

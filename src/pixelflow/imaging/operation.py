@@ -84,8 +84,6 @@ class Operation(Generic[S]):
     """Whether it hides parts of the picture: results that depend on it keep no metadata but copyright."""
     moves_only: Callable[[S], bool] = lambda _step: False
     """Whether the step only moves or scales pixels and does not look at them: it is applied to a gain map, too."""
-    flattens_first: Callable[[S], bool] = lambda _step: False
-    """Whether drawing the input over a color, and not the result, makes the same output without transparency."""
     step_fields: tuple[FieldPath, ...] = ()
     """Fields that name another step whose result it reads, beside ``from``."""
     asset_fields: tuple[FieldPath, ...] = ()

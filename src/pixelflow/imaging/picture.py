@@ -12,15 +12,7 @@ from dataclasses import dataclass
 
 import pyvips
 
-from pixelflow.imaging.alpha import (
-    flattened,
-    in_light,
-    is_opaque,
-    premultiplied,
-    straight,
-    with_premultiplied_alpha,
-)
-from pixelflow.imaging.colors import Color
+from pixelflow.imaging.alpha import in_light, is_opaque, premultiplied, straight, with_premultiplied_alpha
 from pixelflow.imaging.colour import convert
 from pixelflow.imaging.colour.convert import ColorTarget
 from pixelflow.imaging.colour.tables import CHANNELS
@@ -48,8 +40,6 @@ class Picture:
     """The color space of ``to_output_colorspace``."""
     regions: bool = False
     """Whether any part of ``image`` can be computed alone: what a crop leaves out is not decoded."""
-    over: Color | None = None
-    """The color that the result of the step is drawn over in any case, and the picture may be already."""
     again: Callable[[], pyvips.Image] | None = None
     """Opens a stream once more, after which the earlier image must be used no more. None: ``image`` is no stream."""
 
@@ -107,8 +97,6 @@ class Picture:
                 if is_opaque(made):
                     return made
             image = self.again()
-        if self.over and image.hasalpha() and convert.is_in(image, self.target) and image.format == "uchar":
-            image = flattened(image, convert.values_of(self.over.rgb, image))
         if not (image.hasalpha() or self.target.wide):
             return resample(image, extent, size, kernel)
         return with_premultiplied_alpha(image, lambda each: resample(each, extent, size, kernel))

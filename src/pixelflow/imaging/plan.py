@@ -17,7 +17,6 @@ from functools import cached_property
 from math import sqrt
 
 from pixelflow.errors import OutputTooLargeError
-from pixelflow.imaging.colors import Color, rgba
 from pixelflow.imaging.colour.choices import ColorChoice, HdrChoice
 from pixelflow.imaging.formats.registry import FORMATS
 from pixelflow.imaging.geometry import Size
@@ -70,14 +69,6 @@ class Plan:
     def keeps_gain_map(self) -> bool:
         """Whether an output is to have the gain map of the source."""
         return any(step.output and step.hdr is HdrChoice.KEEP for step in self.steps)
-
-    def backdrop(self, step: Step) -> Color | None:
-        """Return the color that the input of the step may be drawn over, as its result will be; None if it may not.
-
-        The result must be nothing but an output in a format without transparency.
-        """
-        alone = step.output and not self.shared(step.id) and not FORMATS[self.formats[step.id]].alpha
-        return rgba(step.background) if alone and operation_of(step).flattens_first(step) else None
 
     @cached_property
     def hidden(self) -> frozenset[str]:

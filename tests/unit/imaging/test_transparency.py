@@ -10,18 +10,11 @@ import numpy.typing as npt
 import pytest
 import pyvips
 from PIL import Image
-from pydantic import TypeAdapter
 from tests.unit.imaging.pictures import Run
 
 from pixelflow.errors import UndecodableError
-from pixelflow.imaging.alpha import flattened, premultiplied, with_premultiplied_alpha
-from pixelflow.imaging.colors import rgba
-from pixelflow.imaging.colour import convert
-from pixelflow.imaging.geometry import Size
+from pixelflow.imaging.alpha import flattened, with_premultiplied_alpha
 from pixelflow.imaging.layers import draw
-from pixelflow.imaging.picture import Picture
-from pixelflow.imaging.pipeline import Pipeline
-from pixelflow.imaging.plan import plan
 
 COLOR = (200, 100, 50)
 Floats = npt.NDArray[np.float64]
@@ -128,93 +121,6 @@ def test_a_damaged_picture_with_opaque_alpha_is_refused(run: Run, tmp_path: Path
     (tmp_path / "in.png").write_bytes((tmp_path / "a.png").read_bytes()[:-100_000])
     with pytest.raises(UndecodableError):
         run(tmp_path / "in.png", {"id": "o", "action": "resize", "width": 320, "format": "png"})
-
-
-def soft_disc(width: int, height: int, mode: str = "RGBA") -> Image.Image:
-    """Colors that change slowly, under an alpha that fades from the middle on, over another color that is hidden."""
-    y, x = np.mgrid[0:height, 0:width]
-    alpha = np.clip(400 - np.hypot(x - width / 2, y - height / 2) * 1.3, 0, 255)
-    colors = np.dstack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)])
-    image = Image.fromarray(np.where(alpha[..., None] > 0, colors, (0, 255, 0)).astype(np.uint8))
-    image.putalpha(Image.fromarray(alpha.astype(np.uint8)))
-    return image.convert(mode)
-
-
-def over_color(source: Image.Image, size: tuple[int, int], color: tuple[int, ...]) -> Floats:
-    """Scale the picture over a color, in floating point."""
-    array = np.asarray(source.convert("RGBA"), dtype=np.float32)
-    weight = array[..., 3:] / 255
-    seen = array[..., :3] * weight + np.array(color, dtype=np.float32) * (1 - weight)
-    return np.dstack([np.asarray(Image.fromarray(plane).resize(size, 1)) for plane in np.moveaxis(seen, 2, 0)])
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-@pytest.mark.parametrize("size", [Size(640, 480), Size(150, 113)])
-@pytest.mark.parametrize("color", ["#ffffff", "#204060"])
-def test_a_picture_is_scaled_over_its_background_as_if_in_floats(mode: str, size: Size, color: str) -> None:
-    """Truncation, as by libvips with integers, would make what is translucent half a level darker."""
-    source = soft_disc(1280, 960, mode)
-    image = pyvips.Image.new_from_array(np.asarray(source)).copy(interpretation="b-w" if mode == "LA" else "srgb")
-    picture = Picture(image, Size(1280, 960), over=rgba(color))
-    ours = picture.scaled(size, linear=False).to_output_colorspace().image.numpy().astype(float)
-    exact = over_color(source, size, rgba(color).rgb)
-    assert np.abs(ours - exact).max() <= 6, "at the picture's edges the kernels differ"
-    assert np.abs((ours - exact).mean(axis=(0, 1))).max() <= 0.08
-
-
-def test_a_translucent_picture_becomes_a_jpeg_as_one_that_was_over_the_color_before(run: Run, tmp_path: Path) -> None:
-    source = soft_disc(1280, 960)
-    source.save(tmp_path / "in.png")
-    Image.fromarray(over_color(source, source.size, (32, 64, 96)).round().astype(np.uint8)).save(tmp_path / "over.png")
-    found = []
-    for name in ("in.png", "over.png"):
-        step = {"id": "o", "action": "resize", "width": 400, "height": 400, "fit": "contain", "format": "jpeg"}
-        run(tmp_path / name, step | {"background": "#204060"})
-        found.append(pixels(tmp_path / "o.jpg"))
-    assert np.abs(found[0] - found[1]).max() <= 3
-    assert np.abs((found[0] - found[1]).mean(axis=(0, 1))).max() <= 0.02
-
-
-def scaled_over(image: pyvips.Image, **fields: Any) -> pyvips.Image:  # noqa: ANN401 - fields of a picture
-    picture = Picture(image, Size(image.width, image.height), over=rgba("#ffffff"), **fields)
-    return picture.scaled(Size(4, 4), linear=False).image
-
-
-def test_a_picture_is_flattened_before_it_is_scaled_if_its_colors_are_those_of_the_output() -> None:
-    image = flat((*COLOR, 100))
-    assert not scaled_over(image).hasalpha()
-    assert scaled_over(image, target=convert.DISPLAY_P3).hasalpha()
-    assert scaled_over(premultiplied(image)).hasalpha()
-    assert scaled_over(convert.to_16_bits(image)).hasalpha()
-    in_p3 = image.copy()
-    in_p3.set_type(pyvips.GValue.blob_type, convert.PROFILE, convert.DISPLAY_P3.profile)
-    assert scaled_over(in_p3).hasalpha()
-
-
-BACKDROPS = [
-    # (steps, whether the first one's input may be flattened)
-    ([{"action": "resize", "format": "jpeg"}], True),
-    ([{"action": "resize", "format": "jpeg", "height": 50, "fit": "contain"}], True),
-    ([{"action": "resize", "format": "png"}], False),
-    ([{"action": "resize", "output": False}, {"action": "convert", "format": "jpeg"}], False),
-    ([{"action": "resize", "format": "jpeg"}, {"action": "convert", "format": "png", "from": "s0"}], False),
-    ([{"action": "resize", "format": "jpeg", "height": 50, "fit": "cover", "gravity": "entropy"}], False),
-    ([{"action": "trim", "format": "jpeg"}], False),
-]
-
-
-@pytest.mark.parametrize(("steps", "may"), BACKDROPS)
-def test_a_picture_is_flattened_first_if_nothing_but_one_output_becomes_of_it(
-    steps: list[dict[str, Any]], may: bool
-) -> None:
-    full = [
-        {"id": f"s{place}", "from": f"s{place - 1}" if place else "source", "background": "#102030"}
-        | ({"width": 50} if step["action"] == "resize" else {})
-        | step
-        for place, step in enumerate(steps)
-    ]
-    found = plan(TypeAdapter(Pipeline).validate_python(full), Size(100, 100), "png")
-    assert found.backdrop(found.steps[0]) == (rgba("#102030") if may else None)
 
 
 def flat(color: tuple[int, ...]) -> pyvips.Image:

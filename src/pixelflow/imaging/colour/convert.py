@@ -76,12 +76,6 @@ def to_target(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     return _described(image if target.wide else to_8_bits(image), target.profile)
 
 
-def is_in(image: pyvips.Image, target: ColorTarget) -> bool:
-    """Whether the image has the values of the target's space already, so that none are converted."""
-    source = space_of(image)
-    return source is not None and _has_values_of(image, source, target)
-
-
 def to_light(image: pyvips.Image, target: ColorTarget) -> pyvips.Image:
     """Convert to linear light of the target's primaries: floats from 0 to `tables.WHITE`, also of alpha."""
     image, source = _with_space(image, target)

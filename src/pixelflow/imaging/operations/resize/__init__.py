@@ -21,6 +21,5 @@ OPERATION = Operation(
     memory=memory,
     kept=kept,
     requires=requires,
-    flattens_first=lambda step: not isinstance(step.gravity, Interest),
     moves_only=lambda step: step.fit is not Fit.CONTAIN and not isinstance(step.gravity, Interest),
 )
