@@ -141,9 +141,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["postgres"] += 1
         return await find(*args, **options)  # type: ignore[arg-type]
 
-    async def counted_take(self: TokenBuckets, owner: str, quota: Quota, **more: int) -> BucketResult:
+    async def counted_take(self: TokenBuckets, owner: str, quota: Quota) -> BucketResult:
         counts["redis"] += 1
-        return await take(self, owner, quota, **more)
+        return await take(self, owner, quota)
 
     monkeypatch.setattr(keys_store, "find_valid", counted_find)
     monkeypatch.setattr(TokenBuckets, "take", counted_take)

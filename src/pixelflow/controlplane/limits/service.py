@@ -18,14 +18,12 @@ from typing import Protocol
 import structlog
 
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.limits.leases import TokenLeases
 from pixelflow.controlplane.limits.store import MAX_CONNECTIONS, BucketResult, Quota, TokenBuckets
 from pixelflow.controlplane.lru import LruDict
 from pixelflow.errors import LimiterUnavailableError, RateLimitedError
 
 MAX_REMEMBERED = 10_000
-"""Empty buckets that one process remembers, and buckets of which it knows what is left. A request on a forgotten one is
-counted in Redis again."""
+"""Empty buckets that one process remembers. A request on a forgotten one is counted in Redis again."""
 MAX_REMEMBERED_SECONDS = 10.0
 """An empty bucket is asked again after this time at the latest, so that a Redis that lost its buckets, or a quota that
 was changed, takes effect. One question in ten seconds costs nothing."""
@@ -151,7 +149,7 @@ class RateLimiter:
             metrics: counts rejections.
             clock: a monotonic clock in seconds.
         """
-        self._leases = TokenLeases(buckets, max_owners=MAX_REMEMBERED, clock=clock)
+        self._buckets = buckets
         self._quota = quota
         self._allow_uncounted = allow_uncounted
         self.metrics = metrics
@@ -227,7 +225,7 @@ class RateLimiter:
                 return empty
             began = self._clock()
             try:
-                result = await self._leases.take(f"{bucket.policy}:{bucket.owner}", bucket.quota)
+                result = await self._buckets.take(f"{bucket.policy}:{bucket.owner}", bucket.quota)
             except LimiterUnavailableError:
                 self.metrics.rate_limit_unavailable()
                 if self._allow_uncounted:

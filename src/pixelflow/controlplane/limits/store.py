@@ -34,23 +34,19 @@ _MICROSECONDS = 1_000_000
 _PREFIX = "pixelflow:limit:"
 _TAKE = """
 local capacity, interval = tonumber(ARGV[1]), tonumber(ARGV[2])
-local needed, wanted, share, returned = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local full_at = tonumber(redis.call('GET', KEYS[1]) or 0)
 -- Never more than an empty bucket needs: the capacity may have been lowered, or a new primary's clock may be behind.
 local until_full = math.min(math.max(full_at - now, 0), capacity * interval)
-until_full = math.max(until_full - returned * interval, 0)
 local available = capacity * interval - until_full
 if available < interval then
     return {0, 0, interval - available}
 end
-local tokens = math.floor(available / interval)
-local taken = math.min(tokens, math.max(needed, math.min(wanted, math.floor(tokens / share))))
-until_full = until_full + taken * interval
-available = available - taken * interval
+until_full = until_full + interval
+available = available - interval
 redis.call('SET', KEYS[1], string.format('%.0f', now + until_full), 'PX', math.ceil(until_full / 1000))
-return {taken, math.floor(available / interval), interval - available % interval}
+return {1, math.floor(available / interval), interval - available % interval}
 """
 """All numbers are whole microseconds far below 2^53, so nothing is rounded."""
 
@@ -73,16 +69,13 @@ class Quota:
 
 @dataclass(frozen=True)
 class BucketResult:
-    """The result of taking tokens."""
+    """The result of taking a token."""
 
     allowed: bool
-    """Whether there was one."""
     remaining: int
     """Tokens left."""
     refill_seconds: float
     """Seconds until the next token refills."""
-    taken: int = 1
-    """Tokens that were taken, if there was one."""
 
 
 class TokenBuckets:
@@ -130,27 +123,16 @@ class TokenBuckets:
             await asyncio.wait(self._calls, timeout=2 * self._timeout)
         await self._client.aclose()
 
-    async def take(
-        self, owner: str, quota: Quota, *, needed: int = 1, wanted: int = 1, share: int = 1, returned: int = 0
-    ) -> BucketResult:
-        """Take tokens from the bucket of ``owner``.
-
-        Args:
-            owner: whose bucket it is.
-            quota: its size.
-            needed: tokens to take, if there are as many.
-            wanted: tokens to take, if that is at most one in ``share`` of those that there are.
-            share: as above.
-            returned: tokens to put back first, which were taken and not used.
+    async def take(self, owner: str, quota: Quota) -> BucketResult:
+        """Take a token from the bucket of ``owner``.
 
         Raises:
             LimiterUnavailableError: Redis did not answer.
         """
         with self._circuit_breaker():
-            arguments = [quota.capacity, quota.interval, needed, wanted, share, returned]
-            call = self._take(keys=[_key(owner)], args=arguments)
-            taken, remaining, microseconds = await self._result_of(call)
-        return BucketResult(taken > 0, remaining, microseconds / _MICROSECONDS, taken)
+            call = self._take(keys=[_key(owner)], args=[quota.capacity, quota.interval])
+            allowed, remaining, microseconds = await self._result_of(call)
+        return BucketResult(bool(allowed), remaining, microseconds / _MICROSECONDS)
 
     @contextmanager
     def _circuit_breaker(self) -> Iterator[None]:
