@@ -45,7 +45,8 @@ _SOURCE_DAMAGED = TransformWarning(
     message="The source is damaged or truncated; the outputs show what could be decoded",
 )
 _GAIN_MAP_DROPPED = (
-    "The output is the SDR picture: a gain map is kept from a JPEG to a JPEG, by steps that scale, crop, turn or mirror"
+    "The output is the SDR picture: a gain map that can be read is kept from a JPEG to a JPEG, by steps that scale, "
+    "crop, turn or mirror"
 )
 
 
@@ -173,7 +174,7 @@ class _Run:
         self._source = source
         self._assets = assets
         self._output = output
-        self._has_gain_map = plan_.keeps_gain_map and source.has_unread_gain_map()
+        self._has_gain_map = plan_.keeps_gain_map and source.has_gain_map()
         with map_decode_errors(source.format.label):
             self._results = {SOURCE: self._decode(source)}
         source.check_warnings()

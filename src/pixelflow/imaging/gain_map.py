@@ -37,7 +37,7 @@ def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None
     It reads the descriptor from the start. What was decoded before must be used no more.
 
     Returns:
-        None if the file has no gain map, or a damaged one.
+        None if the file has no gain map, or one that can't be read.
 
     Raises:
         TooManyScansError: the gain map has more than ``max_scans`` scans.

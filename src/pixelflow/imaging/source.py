@@ -130,10 +130,10 @@ class SourceImage:
         self._opened.clear()
         return read_gain_map(self.descriptor, self.size, max_scans)
 
-    def has_unread_gain_map(self) -> bool:
-        """Whether the file has a gain map that outputs can't have."""
+    def has_gain_map(self) -> bool:
+        """Whether the file says that it has a gain map, which may be one that can't be read."""
         codec = _codec(self.format)
-        return hasattr(codec, "has_unread_gain_map") and bool(codec.has_unread_gain_map(self.descriptor))
+        return hasattr(codec, "has_gain_map") and bool(codec.has_gain_map(self.descriptor))
 
     def accepting_damage(self) -> SourceImage:
         """Return the same source, of which damaged pixels are no error."""

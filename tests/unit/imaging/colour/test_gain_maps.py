@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,13 +202,46 @@ def test_an_item_of_iso_21496_is_a_gain_map(tmp_path: Path, content: bytes, foun
         assert in_heif(file.fileno()) is found
 
 
-def test_a_damaged_gain_map_is_dropped(run: Run, tmp_path: Path, source: Path) -> None:
+def announced_by(data: bytes, segment: bytes) -> bytes:
+    """The picture alone, which says by this segment that a gain map follows."""
+    iso = data.index(b"\xff\xe2\x00\x22urn:iso")
+    end = data.index(b"\xff\xd8\xff", 100)
+    return data[:iso] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[iso + 36 : end]
+
+
+XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, second: data[: second + 200],
+        lambda data, second: data[:second],
+        lambda data, second: data[: second + 600] + bytes(300) + data[second + 900 :],
+        lambda data, _: announced_by(data, XMP + b'\n<Container:Item Item:Semantic="GainMap"/>'),
+        lambda data, _: announced_by(data, XMP + b"<Item:Semantic>GainMap</Item:Semantic>"),
+    ],
+    ids=["truncated", "missing", "zeros", "announced by XMP", "announced by an element of XMP"],
+)
+def test_a_damaged_gain_map_is_dropped_with_a_warning(
+    run: Run, tmp_path: Path, source: Path, damage: Callable[[bytes, int], bytes]
+) -> None:
     data = source.read_bytes()
-    second = data.index(b"\xff\xd8\xff", 100)
-    source.write_bytes(data[: second + 200])
-    run(source, {**STEP, "hdr": "keep"})
+    source.write_bytes(damage(data, data.index(b"\xff\xd8\xff", 100)))
+    assert dropped(run(source, {**STEP, "hdr": "keep"}, {**STEP, "id": "sdr"})) == ["o"]
     with Image.open(tmp_path / "o.jpg") as image:
         assert image.size == (160, 120)
+
+
+def test_a_picture_that_announces_no_gain_map_gives_no_warning(run: Run, tmp_path: Path, source: Path) -> None:
+    """Neither one with XMP and a second picture, nor a gain map by itself."""
+    data = source.read_bytes()
+    first = Image.new("RGB", (64, 64), (200, 100, 50))
+    first.save(tmp_path / "two.mpo", save_all=True, append_images=[first])
+    (tmp_path / "xmp.jpg").write_bytes(announced_by(data, XMP + b'<Container:Item Item:Semantic="Primary"/>'))
+    (tmp_path / "map.jpg").write_bytes(data[data.index(b"\xff\xd8\xff", 100) :])
+    for name in ("two.mpo", "xmp.jpg", "map.jpg"):
+        assert not dropped(run(tmp_path / name, {**STEP, "hdr": "keep"})), name
 
 
 def test_two_outputs_share_the_source(run: Run, tmp_path: Path, source: Path) -> None:

@@ -20,7 +20,7 @@ _HEADER_BYTES = 256
 LOADERS = ("VipsForeignLoadHeifSource",)
 
 
-def has_unread_gain_map(descriptor: int) -> bool:
+def has_gain_map(descriptor: int) -> bool:
     """Whether the file has a gain map."""
     return in_heif(descriptor)
 

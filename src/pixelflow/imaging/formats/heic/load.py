@@ -46,7 +46,7 @@ def header(descriptor: int, options: LoadOptions) -> Header:
     )
 
 
-def has_unread_gain_map(descriptor: int) -> bool:
+def has_gain_map(descriptor: int) -> bool:
     """Whether the file has a gain map."""
     return in_heif(descriptor)
 

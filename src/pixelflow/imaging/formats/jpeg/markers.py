@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pixelflow.imaging.tail import end_without_zeros
 
@@ -52,6 +52,14 @@ def repaired(descriptor: int) -> bytearray | None:
         if data.rfind(_END, scan) >= 0:
             return bytearray(b"".join((_START, head, data[scan:])))
         return bytearray(b"".join((_START, head, data[scan : _data_end(descriptor)], _END)))
+
+
+def segments(descriptor: int) -> list[bytes]:
+    """Return the payloads of the segments before the first scan, as far as they can be followed."""
+    found: list[tuple[int, bytes]] = []
+    with _mapped(descriptor) as data, suppress(IndexError):
+        _find_first_scan(data, found)
+    return [payload for _, payload in found]
 
 
 @contextmanager
