@@ -34,7 +34,8 @@ _MAX_LAYERS = 64
 def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None:
     """Read the gain map of a JPEG file whose picture has this size.
 
-    It reads the descriptor from the start. What was decoded before must be used no more.
+    It moves the descriptor's position: a picture that was opened before can be decoded, unless pixels of it were
+    computed.
 
     Returns:
         None if the file has no gain map, or one that can't be read.

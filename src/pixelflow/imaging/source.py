@@ -127,7 +127,6 @@ class SourceImage:
         """
         if not self.format.gain_maps:
             return None
-        self._opened.clear()
         return read_gain_map(self.descriptor, self.size, max_scans)
 
     def has_gain_map(self) -> bool:

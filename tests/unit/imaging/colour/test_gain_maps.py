@@ -111,6 +111,19 @@ def test_keep_follows_the_picture(
         assert (light_of(found, *place) > 1.5) == (place == bright), place
 
 
+def test_keep_decodes_the_same_picture(run: Run, tmp_path: Path) -> None:
+    """The file is longer than what decoders read at once, and the map is read between its header and its pixels."""
+    light = np.random.default_rng(1).random((900, 1200, 3), dtype=np.float32) * BRIGHT
+    source = tmp_path / "noise.jpg"
+    pyvips.Image.new_from_array(light).copy(interpretation="scrgb").uhdrsave(str(source), Q=95)
+    step = {"action": "convert", "format": "jpeg"}
+    run(source, {"id": "sdr", **step})
+    run(source, {"id": "kept", "hdr": "keep", **step})
+    assert has_gain_map(tmp_path / "kept.jpg")
+    with Image.open(tmp_path / "kept.jpg") as kept, Image.open(tmp_path / "sdr.jpg") as sdr:
+        assert np.array_equal(np.asarray(kept), np.asarray(sdr))
+
+
 def test_keep_turns_upright_and_keeps_no_other_metadata(run: Run, tmp_path: Path) -> None:
     turned = ultra_hdr(tmp_path / "turned.jpg", orientation=6)
     assert b"SecretMake" in turned.read_bytes()
