@@ -11,6 +11,11 @@ _MAX_ENTRIES = 200
 _DIRECTORY_BYTES = 2 + 12 * _MAX_ENTRIES
 _SUBFILE_TYPE, _PHOTOMETRIC, _MAKE, _SUB_IFDS, _DNG_VERSION = 254, 262, 271, 330, 50706
 _REDUCED, _COLOR_FILTER_ARRAY = 1, 32803
+_TILE_OFFSETS, _TILE_SIZES = 324, 325
+_NUMBERS = {3: ("H", 2), 4: ("I", 4)}
+"""Types SHORT and LONG: format and bytes."""
+_MAX_TILES = 1 << 17
+"""Of a file in which empty ones are searched."""
 
 
 def is_camera_raw(head: bytes) -> bool:
@@ -40,19 +45,55 @@ def read_tags(head: bytes) -> Mapping[int, int]:
 
 def read_file_tags(descriptor: int) -> Mapping[int, int]:
     """Return the tags of the first directory of a file, wherever it is; empty if it has none."""
+    return _tags(*_read_directory(descriptor))
+
+
+def is_sparse(descriptor: int) -> bool:
+    """Whether the first directory leaves out empty tiles, as GDAL does: they have neither offset nor size.
+
+    The other tiles must be in the file, or it is damaged.
+    """
+    directory, order = _read_directory(descriptor)
+    offsets, sizes = (_read_values(descriptor, directory, order, tag) for tag in (_TILE_OFFSETS, _TILE_SIZES))
+    tiles = set(zip(offsets, sizes, strict=False))
+    written = tiles - {(0, 0)}
+    end = os.fstat(descriptor).st_size
+    return written < tiles and all(offset and size and offset + size <= end for offset, size in written)
+
+
+def _read_directory(descriptor: int) -> tuple[bytes, str]:
+    """Read the first directory, and the byte order; empty if there is none."""
     order = _BYTE_ORDERS.get(os.pread(descriptor, 4, 0))
     if order is None:
-        return {}
+        return b"", "<"
     at = int.from_bytes(os.pread(descriptor, 4, 4), "little" if order == "<" else "big")
-    return _tags(os.pread(descriptor, _DIRECTORY_BYTES, at), order)
+    return os.pread(descriptor, _DIRECTORY_BYTES, at), order
+
+
+def _read_values(descriptor: int, directory: bytes, order: str, wanted: int) -> tuple[int, ...]:
+    """Read all values of a tag; none if it has another type, or too many of them."""
+    for at in _entries(directory, order):
+        tag, kind, count = struct.unpack_from(f"{order}HHI", directory, at)
+        if tag == wanted and kind in _NUMBERS and count <= _MAX_TILES:
+            format_, width = _NUMBERS[kind]
+            (offset,) = struct.unpack_from(f"{order}I", directory, at + 8)
+            inside = count * width <= 4  # noqa: PLR2004  # bytes in place of the offset
+            data = directory[at + 8 : at + 8 + count * width] if inside else os.pread(descriptor, count * width, offset)
+            return struct.unpack_from(f"{order}{len(data) // width}{format_}", data)
+    return ()
 
 
 def _tags(directory: bytes, order: str) -> dict[int, int]:
+    return dict(_entry(directory, order, at) for at in _entries(directory, order))
+
+
+def _entries(directory: bytes, order: str) -> range:
+    """Return the positions of the entries."""
     if len(directory) < 2:  # noqa: PLR2004  # the number of entries
-        return {}
+        return range(0)
     (count,) = struct.unpack_from(f"{order}H", directory)
     present = min(count, _MAX_ENTRIES, (len(directory) - 2) // 12)
-    return dict(_entry(directory, order, 2 + 12 * place) for place in range(present))
+    return range(2, 2 + 12 * present, 12)
 
 
 def _entry(directory: bytes, order: str, at: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pyvips
 
 from pixelflow.errors import UnsupportedFormatError
-from pixelflow.imaging.formats.tiff.directory import read_file_tags
+from pixelflow.imaging.formats.tiff.directory import is_sparse, read_file_tags
 from pixelflow.imaging.header import Header
 from pixelflow.imaging.loading import LoadOptions, header_of, load_stream
 
@@ -39,10 +39,11 @@ def header(descriptor: int, options: LoadOptions) -> Header:
 def load(descriptor: int, options: LoadOptions) -> pyvips.Image:
     """Decode as a stream; of tiles, only those that are needed.
 
-    libvips makes damaged tiles black, and calls it a warning. Unknown tags are none.
+    libvips makes damaged tiles black, and calls it a warning. Unknown tags are none. It does the same to tiles that a
+    sparse file leaves out, so damage within the tiles of such a file is not found.
     """
     image = load_stream("tiffload_source", descriptor, fail_on=options.fail_on, page=options.first)
-    if options.tolerant or not _is_tiled(image):
+    if options.tolerant or not _is_tiled(image) or (options.first == 0 and is_sparse(descriptor)):
         return image
     return load_stream("tiffload_source", descriptor, fail_on="warning", page=options.first)
 

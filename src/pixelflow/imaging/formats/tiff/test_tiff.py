@@ -13,7 +13,7 @@ from PIL import Image
 from tests.unit.imaging.pictures import Run, four_colors, upright
 
 from pixelflow.errors import UndecodableError, UnsupportedFormatError
-from pixelflow.imaging.formats.tiff.directory import read_file_tags
+from pixelflow.imaging.formats.tiff.directory import is_sparse, read_file_tags
 from pixelflow.imaging.protocol import WarningCode
 
 STEP = {"id": "a", "action": "resize", "width": 60, "format": "png"}
@@ -92,11 +92,49 @@ def test_a_damaged_tile_is_refused_or_accepted_with_a_warning(run: Run, tmp_path
     assert [each.code for each in rendered.warnings] == [WarningCode.SOURCE_DAMAGED]
 
 
+def set_tile(content: bytearray, number: int, **values: int) -> None:
+    """Change the offset or the size of a tile, in the table of the first directory."""
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, directory)
+    for at in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind, _, table = struct.unpack_from("<HHII", content, at)
+        name = {324: "offset", 325: "size"}.get(tag)
+        if name in values:
+            struct.pack_into(
+                "<H" if kind == 3 else "<I", content, table + (2 if kind == 3 else 4) * number, values[name]
+            )
+
+
+def test_tiles_that_a_sparse_file_leaves_out_are_black(run: Run, tmp_path: Path) -> None:
+    content = tiled(tmp_path / "in.tif")
+    set_tile(content, 1, offset=0, size=0)
+    (tmp_path / "in.tif").write_bytes(content)
+    assert not run(tmp_path / "in.tif", {"id": "a", "action": "convert", "format": "png"}).warnings
+    with Image.open(tmp_path / "a.png") as image:
+        tiles = [image.crop((left, 0, left + 64, 64)).getextrema() for left in (0, 64, 128)]
+    assert [tile == (0, 0) for tile in tiles] == [False, True, False]
+
+
+@pytest.mark.parametrize("damage", [{"size": 0}, {"offset": 0}, {"offset": 1 << 24}], ids=str)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_tile_without_data_that_has_an_offset_or_a_size_is_damage(
+    run: Run, tmp_path: Path, damage: dict[str, int], sparse: bool
+) -> None:
+    content = tiled(tmp_path / "in.tif")
+    set_tile(content, 1, **damage)
+    if sparse:
+        set_tile(content, 2, offset=0, size=0)
+    (tmp_path / "in.tif").write_bytes(content)
+    with pytest.raises(UndecodableError):
+        run(tmp_path / "in.tif", STEP)
+
+
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"GIF89a"])
 def test_a_file_without_directory_has_no_tags(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "in").write_bytes(content)
     descriptor = os.open(tmp_path / "in", os.O_RDONLY)
     try:
         assert read_file_tags(descriptor) == {}
+        assert not is_sparse(descriptor)
     finally:
         os.close(descriptor)
