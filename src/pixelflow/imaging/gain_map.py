@@ -12,6 +12,7 @@ from itertools import islice
 
 import pyvips
 
+from pixelflow.imaging import decoder_warnings
 from pixelflow.imaging.geometry import Size
 from pixelflow.imaging.isobmff import Meta, read_meta
 from pixelflow.imaging.picture import Picture
@@ -35,7 +36,7 @@ def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None
     """Read the gain map of a JPEG file whose picture has this size.
 
     It moves the descriptor's position: a picture that was opened before can be decoded, unless pixels of it were
-    computed.
+    computed. Decoders' warnings are forgotten: damage of the map is none of the picture.
 
     Returns:
         None if the file has no gain map, or one that can't be read.
@@ -43,6 +44,7 @@ def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None
     Raises:
         TooManyScansError: the gain map has more than ``max_scans`` scans.
     """
+    decoder_warnings.reset()
     os.lseek(descriptor, 0, os.SEEK_SET)
     try:
         header = pyvips.Image.uhdrload_source(pyvips.Source.new_from_descriptor(descriptor))
@@ -53,9 +55,12 @@ def read_gain_map(descriptor: int, size: Size, max_scans: int) -> Picture | None
         image = pyvips.Image.jpegload_source(pyvips.Source.new_from_memory(encoded), fail_on="error")
         if image.width * image.height > size.pixels:
             return None
-        return Picture(_described(image.copy_memory(), header), size)
+        image = image.copy_memory()
+        return None if decoder_warnings.damage_collected() else Picture(_described(image, header), size)
     except pyvips.Error:
         return None
+    finally:
+        decoder_warnings.reset()
 
 
 def in_heif(descriptor: int) -> bool:

@@ -231,10 +231,18 @@ XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>"
         lambda data, second: data[: second + 200],
         lambda data, second: data[:second],
         lambda data, second: data[: second + 600] + bytes(300) + data[second + 900 :],
+        lambda data, second: data[: data.index(b"\xff\xda", second) + 30] + b"\xff\xd9",
         lambda data, _: announced_by(data, XMP + b'\n<Container:Item Item:Semantic="GainMap"/>'),
         lambda data, _: announced_by(data, XMP + b"<Item:Semantic>GainMap</Item:Semantic>"),
     ],
-    ids=["truncated", "missing", "zeros", "announced by XMP", "announced by an element of XMP"],
+    ids=[
+        "truncated",
+        "missing",
+        "zeros",
+        "cut, with an end marker",
+        "announced by XMP",
+        "announced by an element of XMP",
+    ],
 )
 def test_a_damaged_gain_map_is_dropped_with_a_warning(
     run: Run, tmp_path: Path, source: Path, damage: Callable[[bytes, int], bytes]
