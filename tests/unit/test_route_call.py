@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from unittest.mock import MagicMock
 from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response, Security
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Body,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    Query,
+    Request,
+    Response,
+)
+from fastapi.exceptions import ResponseValidationError
+from fastapi.requests import HTTPConnection
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyCookie, SecurityScopes
+from fastapi.security import SecurityScopes
 from pydantic import BaseModel
+from starlette.types import Message, Receive, Scope, Send
 
 from pixelflow.controlplane.api import problems
+from pixelflow.controlplane.api.auth import AuthenticatedRoute
+from pixelflow.controlplane.api.dispatch import respond
+from pixelflow.controlplane.api.middleware import RequestContextMiddleware
 from pixelflow.controlplane.api.route_call import RouteCall
+from pixelflow.errors import BodyTooLargeError, RequestTimeoutError
 
 JOB = "018f0000-0000-7000-8000-000000000000"
 
@@ -124,13 +145,86 @@ async def test_a_request_gets_the_same_response(name: str) -> None:
 def _plain() -> None: ...
 
 
-async def _with_cookie(_: Annotated[object, Security(APIKeyCookie(name="c"))], scopes: SecurityScopes) -> None: ...
+async def _with_cookie(cookie: Annotated[str, Cookie()]) -> None: ...
+
+
+async def _with_scopes(scopes: SecurityScopes) -> None: ...
+
+
+async def _with_tasks(tasks: BackgroundTasks) -> None: ...
+
+
+async def _with_connection(connection: HTTPConnection) -> None: ...
 
 
 async def _needs_plain(_: Annotated[None, Depends(_plain)]) -> None: ...
 
 
-@pytest.mark.parametrize("function", [_plain, _with_cookie, _needs_plain])
-def test_what_is_not_supported_is_refused(function: Any) -> None:  # noqa: ANN401
+async def _yields() -> AsyncIterator[None]:
+    yield
+
+
+async def _needs_yield(_: Annotated[None, Depends(_yields)]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function", [_plain, _with_cookie, _with_scopes, _with_tasks, _with_connection, _needs_plain, _needs_yield]
+)
+def test_arguments_that_are_not_supported_are_refused_at_the_start(function: Any) -> None:  # noqa: ANN401
     with pytest.raises(TypeError):
-        RouteCall(APIRoute("/", function))
+        AuthenticatedRoute("/", function)
+
+
+@pytest.mark.parametrize("option", [{"response_model_exclude_none": True}, {"response_class": HTMLResponse}], ids=str)
+def test_responses_that_are_not_supported_are_refused_at_the_start(option: dict[str, Any]) -> None:
+    async def show() -> _Thing:
+        raise NotImplementedError
+
+    AuthenticatedRoute("/", show)
+    with pytest.raises(TypeError):
+        AuthenticatedRoute("/", show, **option)
+
+
+async def test_a_result_that_is_not_of_the_response_model_is_a_bug_and_not_sent() -> None:
+    async def show() -> _Thing:
+        return {"size": 1, "secret": "s"}  # type: ignore[return-value]
+
+    async def bare():  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return {"secret": "s"}
+
+    request = Request({"type": "http", "method": "GET", "path_params": {}, "headers": [], "query_string": b""})
+    with pytest.raises(ResponseValidationError):
+        await RouteCall(APIRoute("/", show))(request)
+    with pytest.raises(TypeError):
+        await RouteCall(APIRoute("/", bare))(request)
+
+
+@pytest.mark.parametrize(
+    "error", [BodyTooLargeError("large"), RequestTimeoutError("slow"), ValueError("a bug")], ids=repr
+)
+async def test_an_error_after_the_response_began_sends_no_second_one(error: Exception) -> None:
+    class Stream(Response):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            del scope, receive
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise error
+
+    async def show() -> Response:
+        return Stream()
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(RouteCall(APIRoute("/", show)), Request(scope, receive), send)
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise NotImplementedError
+
+    app = RequestContextMiddleware(call, metrics=MagicMock())
+    scope = {"type": "http", "method": "GET", "path": "/", "path_params": {}, "headers": [], "query_string": b""}
+    with pytest.raises(type(error)):
+        await app(scope, receive, send)
+    assert [message["status"] for message in sent] == [200]

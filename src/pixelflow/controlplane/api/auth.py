@@ -74,15 +74,16 @@ class AuthenticatedRoute(APIRoute):
         return _POLICIES.get(self.name, Policy.READ if reads else Policy.OTHER)
 
     @cached_property
-    def _call(self) -> RouteCall:
-        return RouteCall(self)
-
-    @cached_property
     def _query_fields(self) -> list[Any]:
         return query_fields(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return :meth:`respond`, in place of FastAPI's handler."""
+        """Return :meth:`respond`, in place of FastAPI's handler. FastAPI calls this when the route is complete.
+
+        Raises:
+            TypeError: the function of the route takes or returns what is not supported.
+        """
+        self._call = RouteCall(self)
         return self.respond
 
     async def respond(self, request: Request) -> Response:

@@ -7,9 +7,9 @@ Every other request is FastAPI's: health checks, documentation, and paths or met
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelflow.controlplane.api import problems
@@ -49,10 +49,15 @@ class DispatchMiddleware:
             await self._app(scope, receive, send)
             return
         scope["route"], scope["path_params"] = found
-        await _respond(found[0], Request(scope, receive, send), receive, send)
+        await respond(found[0].respond, Request(scope, receive, send), send)
 
 
-async def _respond(route: AuthenticatedRoute, request: Request, receive: Receive, send: Send) -> None:
+async def respond(call: Callable[[Request], Awaitable[Response]], request: Request, send: Send) -> None:
+    """Send the response of a call, or that of the error that it raises.
+
+    Raises:
+        Exception: a bug, or any error after the response began.
+    """
     has_started = False
 
     async def send_and_note(message: Message) -> None:
@@ -61,13 +66,13 @@ async def _respond(route: AuthenticatedRoute, request: Request, receive: Receive
         await send(message)
 
     try:
-        response = await route.respond(request)
-        await response(request.scope, receive, send_and_note)
+        response = await call(request)
+        await response(request.scope, request.receive, send_and_note)
     except problems.EXPECTED as error:
         if has_started:
             raise
         response = await problems.respond(request, error)
-        await response(request.scope, receive, send)
+        await response(request.scope, request.receive, send)
 
 
 def _authenticated_routes(routers: Iterable[APIRouter]) -> Iterator[AuthenticatedRoute]:

@@ -24,7 +24,7 @@ from pixelflow.adapters.telemetry.tracing import log_keys, set_error, start_span
 from pixelflow.controlplane.api import problems
 from pixelflow.controlplane.api.body_size import max_body_bytes
 from pixelflow.controlplane.api.metrics import METHODS, ApiMetrics
-from pixelflow.errors import BodyTooLargeError, RequestTimeoutError
+from pixelflow.errors import BodyTooLargeError, PixelflowError, RequestTimeoutError
 
 BODY_TIMED_OUT = "body_timed_out"
 """Key of the request's state that the server sets when the body did not arrive in time."""
@@ -90,17 +90,14 @@ class RequestContextMiddleware:
 
         try:
             await self._app(scope, _limit_body(receive, scope), send_with_headers)
-        except (BodyTooLargeError, RequestTimeoutError) as error:
-            scope["state"]["code"] = error.code
-            await problems.response(error, request_id)(scope, receive, send_with_headers)
         except ClientDisconnect:
             pass
-        except Exception:
+        except Exception as error:
             if status:  # the response has started: the server logs the exception and closes the connection
                 raise
-            _log.exception("unhandled error")
-            scope["state"]["code"] = problems.bug().code
-            await problems.response(problems.bug(), request_id)(scope, receive, send_with_headers)
+            problem = _problem_of(error)
+            scope["state"]["code"] = problem.code
+            await problems.response(problem, request_id)(scope, receive, send_with_headers)
         finally:
             self._record(scope, status, seconds=self._clock() - started)
 
@@ -111,6 +108,14 @@ class RequestContextMiddleware:
         _log.info(
             "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1), **fields
         )
+
+
+def _problem_of(error: Exception) -> PixelflowError:
+    """Return the error to respond with; one of the body's, or else a bug, which is logged."""
+    if isinstance(error, BodyTooLargeError | RequestTimeoutError):
+        return error
+    _log.exception("unhandled error", exc_info=error)
+    return problems.bug()
 
 
 def _log_fields(scope: Scope) -> dict[str, str]:

@@ -17,13 +17,21 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi._compat import ModelField, Undefined
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 _OK, _BAD_REQUEST, _NO_CONTENT = 200, 400, 204
+_UNSUPPORTED = (
+    "response_model_include",
+    "response_model_exclude",
+    "response_model_exclude_defaults",
+    "response_model_exclude_none",
+)
+"""Options of a route that would change its response."""
 _ONLY_DOCUMENTED = "_"
 """The name of a header that the function does not read: it is described, and read elsewhere."""
 
@@ -35,8 +43,11 @@ class RouteCall:
         """Plan the call.
 
         Raises:
-            TypeError: the function, or one that it depends on, is no coroutine, or takes what is not supported.
+            TypeError: the function, or one that it depends on, is no coroutine, or the route has what is not supported.
         """
+        given = [name for name in _UNSUPPORTED if getattr(route, name)]
+        if given or not isinstance(route.response_class, DefaultPlaceholder):
+            raise TypeError(f"{route.name} has a response that is not supported: {given or route.response_class}")
         self._function = _Function(route.dependant)
         self._reads_body = route.body_field is not None
         self._field = route.response_field
@@ -48,6 +59,7 @@ class RouteCall:
 
         Raises:
             RequestValidationError, HTTPException: as FastAPI, the latter for a body that it can't read.
+            ResponseValidationError, TypeError: a bug: the result is not what the route is to return.
         """
         body = await _read_body(request) if self._reads_body else Undefined
         given, errors = Response(), list[Any]()
@@ -65,8 +77,13 @@ class RouteCall:
 
     def _encode(self, result: object) -> bytes:
         if self._field is None:
+            if result is not None:
+                raise TypeError(f"A route without a response model returned a {type(result).__name__}")
             return b""
-        return self._field.serialize_json(result, exclude_unset=self._exclude_unset)
+        value, errors = self._field.validate(result, {}, loc=("response",))
+        if errors:
+            raise ResponseValidationError(errors)
+        return self._field.serialize_json(value, exclude_unset=self._exclude_unset)
 
 
 class _Function:
@@ -76,7 +93,14 @@ class _Function:
         call = dependant.call
         if call is None or not (iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__)):
             raise TypeError(f"{call} is no coroutine")
-        if dependant.cookie_params or dependant.background_tasks_param_name or dependant.security_scopes_param_name:
+        unsupported = (
+            dependant.cookie_params,
+            dependant.background_tasks_param_name,
+            dependant.security_scopes_param_name,
+            dependant.http_connection_param_name,
+            dependant.websocket_param_name,
+        )
+        if any(unsupported):
             raise TypeError(f"{call} takes an argument that is not supported")
         self.call: Callable[..., Awaitable[Any]] = call
         self._name = dependant.name
