@@ -46,7 +46,8 @@ class RouteCall:
             TypeError: the function, or one that it depends on, is no coroutine, or the route has what is not supported.
         """
         given = [name for name in _UNSUPPORTED if getattr(route, name)]
-        if given or not isinstance(route.response_class, DefaultPlaceholder):
+        encodes_otherwise = route.response_field and not isinstance(route.response_class, DefaultPlaceholder)
+        if given or encodes_otherwise:
             raise TypeError(f"{route.name} has a response that is not supported: {given or route.response_class}")
         self._function = _Function(route.dependant)
         self._reads_body = route.body_field is not None
