@@ -73,10 +73,11 @@ class Others:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def watch(self, seconds: float) -> Window:
-        """Return what they see in the next seconds."""
-        self._window = Window()
+        """Return what they see in the next seconds: the responses to requests that they send in this time."""
+        window = self._window = Window()
         await asyncio.sleep(seconds)
-        return self._window
+        self._window = Window()
+        return window
 
     async def _work(self, connection: Connection, jobs: list[str]) -> None:
         await asyncio.sleep(self._rng.uniform(0, PAUSE_SECONDS))
