@@ -24,7 +24,7 @@ from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-_OK, _BAD_REQUEST, _NO_CONTENT = 200, 400, 204
+_OK, _BAD_REQUEST = 200, 400
 _UNSUPPORTED = (
     "response_model_include",
     "response_model_exclude",
