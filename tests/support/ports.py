@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-LOOPBACK = "127.0.0.1"
+from pixelflow.devstack.ports import LOOPBACK
 
 
 def free_port() -> int:

@@ -15,7 +15,10 @@ export interface EventsOptions {
   readonly signal?: AbortSignal | undefined;
   /** Continue after this event of an earlier stream; empty: from the start. */
   readonly lastEventId?: string | undefined;
-  /** Called with the `lastEventId` for a later stream: when the next event is asked for, and while there is none. What it throws ends the stream. */
+  /**
+   * Called with the `lastEventId` for a later stream: when the next event is asked for, and while there is none. What it
+   * throws ends the stream.
+   */
   readonly onPosition?: ((lastEventId: string) => void) | undefined;
 }
 

@@ -49,7 +49,7 @@ class SourceImage:
     tolerant: bool = False
     """Whether to decode what is there of a damaged file."""
     _opened: list[pyvips.Image] = field(default_factory=list, compare=False, repr=False)
-    """The stream that the header was read from, to be decoded, until the file is read otherwise. At most one."""
+    """The stream that the header was read from, which the first decoding takes. At most one."""
 
     @property
     def size(self) -> Size:

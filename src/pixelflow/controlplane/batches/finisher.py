@@ -18,6 +18,7 @@ LIMIT = 200
 """Batches that one tick checks: about 10 ms of Postgres."""
 SECOND_LOOK_SECONDS = 1.0
 """Time after which a job that ended during a check is visible."""
+
 _log = structlog.get_logger(__name__)
 
 

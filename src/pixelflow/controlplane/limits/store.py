@@ -50,7 +50,6 @@ return {1, math.floor(available / interval), interval - available % interval}
 """
 """All numbers are whole microseconds far below 2^53, so nothing is rounded."""
 
-
 _log = structlog.get_logger(__name__)
 
 
