@@ -51,4 +51,4 @@ async def test_a_page_of_3200_outputs_lets_other_requests_run(
     page = JobPage.model_validate_json(await queries.list_newest("user", JobFilters(), limit=JOBS, cursor=None))
     others.cancel()
     assert sum(bool(output.download_url) for job in page.data for output in job.outputs) == JOBS * OUTPUTS
-    assert max(Counter(turns_of_signatures).values()) == OUTPUTS
+    assert max(Counter(turns_of_signatures).values()) == 8

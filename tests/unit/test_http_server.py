@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import socket
 import threading
@@ -368,6 +369,52 @@ def test_a_held_request_whose_connection_is_lost_answers_nobody(caplog: pytest.L
         assert api.closed("evicted") == 1
         time.sleep(0.4)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# ── Garbage ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _garbage() -> Iterator[set[str]]:
+    """The names of the server's types of which objects were left to the garbage collector, at the end."""
+    found = set[str]()
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        yield found
+        gc.collect()
+        found |= {type(each).__name__ for each in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+def test_requests_and_connections_leave_nothing_to_the_garbage_collector() -> None:
+    """It stops the event loop: for half a second, after a client had opened thousands of connections."""
+    blocking = Blocking(hold_seconds=0.2)
+    body = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}"
+    requests = [GET, body, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", GET + HELD + GET, b"not HTTP\r\n\r\n", HELD, body[:-1]]
+    with serving(blocking) as api, _garbage() as garbage:
+        for sent in requests:
+            with api.connect(sent) as client:
+                client.settimeout(0.1)
+                with contextlib.suppress(TimeoutError):
+                    _read(client)
+        eventually(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 0)
+        time.sleep(0.4)  # of the held ones
+    with serving(blocking, api_max_connections_per_client=1) as api, _garbage() as garbage_of_evicted:
+        with api.connect(HELD) as client:
+            eventually(lambda: blocking.held == 3)
+            with api.connect(GET) as next_:
+                assert _status(_response(next_)) == 200
+            assert _read(client) == b""
+        eventually(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 0)
+        time.sleep(0.4)
+    assert api.closed("evicted") == 1
+    assert (garbage | garbage_of_evicted).isdisjoint({"ApiProtocol", "RequestResponseCycle", "Task", "TCPTransport"})
+
+
+# ── Proxies ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_trusted_proxy_may_have_any_share_of_the_connections() -> None:

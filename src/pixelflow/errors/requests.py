@@ -55,7 +55,7 @@ class TooManyConnectionsError(RequestError):
 
 
 class OverloadedError(PixelflowError):
-    """The server has no connection left."""
+    """The server has no connection left, or the user's other requests take all turns of the user. It had no effect."""
 
     code = "overloaded"
     title = "The server is overloaded"

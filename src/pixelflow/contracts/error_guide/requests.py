@@ -51,8 +51,8 @@ REQUESTS: Mapping[str, Guide] = {
         LATER,
     ),
     "overloaded": Guide(
-        "The server has no connection left.",
-        "Send requests at a lower rate. The operator starts further API processes.",
+        "The server has no connection left, or your other requests took the time of this one. It had no effect.",
+        "Send fewer requests at once. If the server has no connection left, the operator starts further API processes.",
         LATER,
     ),
     "unsupported_media_type": Guide(

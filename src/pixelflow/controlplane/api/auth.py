@@ -39,6 +39,7 @@ COMMON_ERRORS = (
     errors.StoreReadOnlyError,
     errors.DeadlineExceededError,
     errors.LimiterUnavailableError,
+    errors.OverloadedError,
 )
 """Errors of every authenticated route."""
 IPV6_PREFIX = 64
@@ -97,11 +98,12 @@ class AuthenticatedRoute(APIRoute):
             request.state.deadline = timeout
             identity = await _authenticate_client(request, services)
             structlog.contextvars.bind_contextvars(user_id=identity.user_id)
-            if services.limits is not None:
-                _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            check_query(request, self._query_fields)
-            return await self._call(request)
+            async with services.turns.of(identity.user_id) as request.state.turn:
+                if services.limits is not None:
+                    _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
+                check_query(request, self._query_fields)
+                return await self._call(request)
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:

@@ -142,16 +142,15 @@ def _limit_body(receive: Receive, scope: Scope) -> Receive:
 
     async def limited() -> Message:
         nonlocal size
+        if size <= limit:
+            message = await receive()
+            if BODY_TIMED_OUT in scope["state"]:
+                raise RequestTimeoutError("The body did not arrive in time; send the request again")
+            size += len(message.get("body", b""))
         if size > limit:
             raise BodyTooLargeError(
                 f"The body must be at most {limit} bytes; upload images to the presigned URL of a job"
             )
-        message = await receive()
-        if BODY_TIMED_OUT in scope["state"]:
-            raise RequestTimeoutError("The body did not arrive in time; send the request again")
-        size += len(message.get("body", b""))
-        if size > limit:
-            return await limited()
         return message
 
     return limited

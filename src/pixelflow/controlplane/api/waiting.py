@@ -42,8 +42,9 @@ async def wait_in(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnect: nobody waits for the response any more.
     """
-    with suspended(request.state.deadline), _idle(request.scope):
-        return await _unless_disconnected(request.receive, work)
+    async with request.state.turn.suspended():
+        with suspended(request.state.deadline), _idle(request.scope):
+            return await _unless_disconnected(request.receive, work)
 
 
 class EventStream(Response):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -33,9 +35,8 @@ _PRIORITIES = {rank: priority for priority, rank in PRIORITY_RANKS.items()}
 
 _MAX_PAGES = 4
 """Pages that are made at once. One of 3200 outputs takes 48 ms of CPU, so each user makes one after another."""
-
-OutputUrl = Callable[[JobRow, dict[str, Any]], str | None]
-"""Returns a URL of one of a job's outputs."""
+_SLICE = 8
+"""Outputs or jobs of a page after which other requests run. Each of them has some ten steps, and waits at each."""
 
 
 class JobQueries:
@@ -94,14 +95,30 @@ class JobQueries:
         return b'{"data":[' + b",".join(jobs) + b'],"next_cursor":' + next_cursor + b"}"
 
     async def _encoded(self, rows: Sequence[JobRow]) -> AsyncIterator[bytes]:
-        """Let other requests run after each job that has outputs: a page has up to 3200, of 15 µs each."""
+        """Let other requests run in between: a page has up to 3200 outputs, of 15 µs each."""
+        made = itertools.count(1)
         for row in rows:
-            yield self._response(row).model_dump_json(by_alias=True, exclude_unset=True).encode()
-            if row.outputs:
-                await asyncio.sleep(0)
+            outputs = []
+            for output in row.outputs:
+                outputs.append(self._output(row, output))
+                await _let_others_run(next(made))
+            yield self._job(row, outputs).model_dump_json(by_alias=True, exclude_unset=True).encode()
+            await _let_others_run(next(made))
 
     def _response(self, row: JobRow) -> Job:
-        return to_response(row, self._sign_output, self._public_url, expires_at=self._periods.expiry_of(row))
+        return self._job(row, [self._output(row, output) for output in row.outputs])
+
+    def _job(self, row: JobRow, outputs: list[Output]) -> Job:
+        return to_response(row, outputs, expires_at=self._periods.expiry_of(row))
+
+    def _output(self, row: JobRow, output: dict[str, Any]) -> Output:
+        expired_at = row.outputs_expired_at
+        return Output(
+            **_known(Output, output),
+            url=self._public_url(row, output),
+            download_url=None if expired_at else self._sign_output(row, output),
+            expired_at=expired_at,
+        )
 
     def _sign_output(self, row: JobRow, output: dict[str, Any], method: Literal["GET", "HEAD"] = "GET") -> str | None:
         if row.source_type == SourceType.LOCAL_FILE:
@@ -127,11 +144,16 @@ def job_not_found() -> NotFoundError:
     return NotFoundError("You have no job with this ID")
 
 
+async def _let_others_run(made: int) -> None:
+    if made % _SLICE == 0:
+        await asyncio.sleep(0)
+
+
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────
 
 
-def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expires_at: datetime | None) -> Job:
-    """Convert a row to the API's job. Expired outputs get no download URL."""
+def to_response(row: JobRow, outputs: list[Output], *, expires_at: datetime | None) -> Job:
+    """Convert a row to the API's job."""
     return Job(
         job_id=row.job_id,
         status=row.status,
@@ -152,7 +174,7 @@ def to_response(row: JobRow, sign_output: OutputUrl, public: OutputUrl, *, expir
         queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        outputs=[_output(row, output, sign_output, public) for output in row.outputs],
+        outputs=outputs,
         error=_failure(row.error),
         warnings=[JobWarning(**_known(JobWarning, each)) for each in row.warnings],
         usage=Usage(**row.usage) if row.usage else None,
@@ -174,19 +196,15 @@ def _preset(row: JobRow) -> JobPreset | None:
     return JobPreset(name=row.preset, version=row.preset_version, parameters=row.preset_parameters)
 
 
-def _output(row: JobRow, output: dict[str, Any], sign_output: OutputUrl, public: OutputUrl) -> Output:
-    expired_at = row.outputs_expired_at
-    return Output(
-        **_known(Output, output),
-        url=public(row, output),
-        download_url=None if expired_at else sign_output(row, output),
-        expired_at=expired_at,
-    )
-
-
 def _known(model: type[BaseModel], stored: dict[str, Any]) -> dict[str, Any]:
     """The fields of the API among those that were stored, possibly by a newer release."""
-    return {name: value for name, value in stored.items() if name in model.model_fields}
+    names = _names(model)
+    return {name: value for name, value in stored.items() if name in names}
+
+
+@cache
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(model.model_fields)
 
 
 def _source(row: JobRow) -> Source:

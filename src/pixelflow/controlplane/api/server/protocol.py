@@ -91,6 +91,8 @@ class ApiProtocol(HttpToolsProtocol):
         self._disconnect_running()
         self._open.remove(self)
         self._metrics.connections_open(len(self._open))
+        # These refer to the connection: in a circle, they would wait for the garbage collector, which stops the loop.
+        self.scope = self.cycle = self._running = None  # type: ignore[assignment]
 
     def _disconnect_running(self) -> None:
         """End the request that others wait behind, too, and drop these. It would write to the closed transport."""
