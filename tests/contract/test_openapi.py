@@ -15,6 +15,7 @@ from pixelflow.contracts.jobs.states import JobStatus
 from pixelflow.contracts.schemas import render
 from pixelflow.contracts.webhook_endpoints import TEST_EVENT, TestEvent
 from pixelflow.contracts.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, BatchEvent, Event, EventType
+from pixelflow.controlplane.api.auth import COMMON_ERRORS
 from pixelflow.controlplane.api.export_openapi import openapi_document
 from pixelflow.imaging.operations.registry import OPERATIONS as OPERATIONS_OF_IMAGES
 
@@ -114,16 +115,19 @@ def test_every_authenticated_route_documents_its_errors(name: str) -> None:
     assert len(scopes) == 1, "a route needs one scope"
     errors = {status: body for status, body in operation["responses"].items() if status[0] not in "23"}
     assert {"401", "403", "429", "503"} <= set(errors)
+    codes = set()
     for status, response in errors.items():
-        problem = response["content"]["application/problem+json"]
-        assert {example["status"] for example in examples_of(problem)} == {int(status)}
+        examples = examples_of(response["content"]["application/problem+json"])
+        assert {example["status"] for example in examples} == {int(status)}
+        codes |= {example["code"] for example in examples}
+    assert {error.code for error in COMMON_ERRORS} <= codes
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if "/v1/" in name])
 def test_every_response_of_an_authenticated_route_documents_the_rate_limit_headers(name: str) -> None:
     for status, response in OPERATIONS[name]["responses"].items():
         assert {"RateLimit", "RateLimit-Policy"} <= set(response["headers"])
-        assert ("Retry-After" in response["headers"]) == (status == "429")
+        assert ("Retry-After" in response["headers"]) == (status in {"429", "503"})
 
 
 def _with_examples() -> list[Any]:

@@ -20,6 +20,7 @@ from tests.integration.identity.conftest import serving
 from tests.support.waiting import assert_within, eventually
 
 from pixelflow.adapters.postgres.database import AsyncDatabase, of_user
+from pixelflow.controlplane.api import loop_time
 from pixelflow.controlplane.keys.admin import issue_key
 from pixelflow.devstack.postgres import ADMIN
 from pixelflow.devstack.stack import Stack
@@ -83,39 +84,41 @@ def test_cancels_of_one_locked_job_do_not_delay_other_users(
         assert {each.result().status_code for each in cancels} == {200}
 
 
-def test_beside_other_users_a_request_waits_for_the_one_before_of_its_own_user(
+def test_requests_that_wait_for_a_lock_or_a_change_do_not_delay_others_of_their_user(
     new_client: Callable[..., httpx.Client], database_url: str
 ) -> None:
-    one = new_client(api_database_connections=2, api_lock_seconds=60, api_statement_seconds=60, api_request_seconds=60)
-    other = new_client()
-    job_id = one.post("/v1/jobs", json=JOB).json()["job_id"]
-    with ThreadPoolExecutor(2) as threads:
-        with locks_of(database_url, LOCKED, job_id):
-            cancel = threads.submit(one.post, f"/v1/jobs/{job_id}/cancel")
-            eventually(lambda: _waiting_for_locks(database_url) == 1)
-            assert other.get("/v1/jobs").status_code == 200
-            read = threads.submit(one.get, f"/v1/jobs/{job_id}")
-            for _ in range(20):
-                assert other.get("/v1/jobs").status_code == 200
-            assert not cancel.done()
-            assert not read.done()
-        assert [cancel.result().status_code, read.result().status_code] == [200, 200]
-
-
-def test_a_request_that_waits_for_a_change_leaves_its_turn_to_others_of_its_user(
-    new_client: Callable[..., httpx.Client],
-) -> None:
-    one = new_client(api_database_connections=2)
+    one = new_client(api_lock_seconds=60, api_statement_seconds=60, api_request_seconds=60)
     other = new_client()
     job = f"/v1/jobs/{one.post('/v1/jobs', json=JOB).json()['job_id']}"
-    with ThreadPoolExecutor(3) as threads:
-        waiting = [threads.submit(one.get, job, params={"wait": 30}) for _ in range(3)]
-        for _ in range(20):
+    with ThreadPoolExecutor(5) as threads:
+        with locks_of(database_url, LOCKED, job.rpartition("/")[2]):
+            cancels = [threads.submit(one.post, f"{job}/cancel") for _ in range(2)]
+            polls = [threads.submit(one.get, job, params={"wait": 30}) for _ in range(3)]
+            eventually(lambda: _waiting_for_locks(database_url) == 2)
+            for _ in range(20):
+                assert other.get("/v1/jobs").status_code == 200
+                assert one.get("/v1/jobs").status_code == 200
+            assert not any(each.done() for each in [*cancels, *polls])
+        assert {each.result().status_code for each in cancels} == {200}
+        assert {each.result().json()["status"] for each in polls} == {"canceled"}
+
+
+def test_requests_of_one_user_wait_for_each_other_beside_other_users(
+    new_client: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_time, "SHARE", 1e-6)
+    one, other = new_client(), new_client()
+    with ThreadPoolExecutor(30) as threads:
+        assert other.get("/v1/jobs").status_code == 200
+        reads = [threads.submit(one.get, "/v1/jobs") for _ in range(30)]
+        while not all(read.done() for read in reads):
             assert other.get("/v1/jobs").status_code == 200
-            assert one.get("/v1/jobs").status_code == 200
-        assert not any(each.done() for each in waiting)
-        assert one.post(f"{job}/cancel").status_code == 200
-        assert {each.result().json()["status"] for each in waiting} == {"canceled"}
+            time.sleep(1)  # so that it counts as active
+        answers = [read.result() for read in reads]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 0 < len(refused) < 30
+    for answer in refused:
+        assert (*problem(answer), answer.headers["Retry-After"]) == (429, "too_many_requests", "1")
 
 
 def test_a_request_waits_for_a_lock_for_a_short_time_only(

@@ -16,8 +16,7 @@ class FairSemaphore:
 
     def __init__(self, places: int, *, share: int) -> None:
         self._free = places
-        self.share = share
-        """May be changed at any time. Who holds more keeps it."""
+        self._share = share
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
@@ -51,7 +50,7 @@ class FairSemaphore:
             self._give_places()
 
     def _may_take(self, owner: str) -> bool:
-        return self._free > 0 and self._held[owner] < self.share
+        return self._free > 0 and self._held[owner] < self._share
 
     def _take(self, owner: str) -> None:
         self._free -= 1
@@ -79,7 +78,7 @@ class FairSemaphore:
 
     def _give_places(self) -> None:
         for owner in list(self._waiting):
-            if self._free and self._held[owner] < self.share:
+            if self._free and self._held[owner] < self._share:
                 self._give_place(owner)
 
     def _give_place(self, owner: str) -> None:

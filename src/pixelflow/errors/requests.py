@@ -54,8 +54,16 @@ class TooManyConnectionsError(RequestError):
     retryable = True
 
 
+class TooManyRequestsError(RequestError):
+    """The user's other requests use the user's share of a process's time. This one had no effect."""
+
+    code = "too_many_requests"
+    title = "Too many requests at once"
+    retryable = True
+
+
 class OverloadedError(PixelflowError):
-    """The server has no connection left, or the user's other requests take all turns of the user. It had no effect."""
+    """The server has no connection left."""
 
     code = "overloaded"
     title = "The server is overloaded"

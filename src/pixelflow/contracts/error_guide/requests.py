@@ -50,9 +50,14 @@ REQUESTS: Mapping[str, Guide] = {
         "Use one client with a pool of connections, and close those that you don't use.",
         LATER,
     ),
+    "too_many_requests": Guide(
+        "Your other requests took the time that the API has for you beside other users. This one had no effect.",
+        "Send fewer requests at once. A batch replaces many of them; a long poll or a stream of events, many polls.",
+        LATER,
+    ),
     "overloaded": Guide(
-        "The server has no connection left, or your other requests took the time of this one. It had no effect.",
-        "Send fewer requests at once. If the server has no connection left, the operator starts further API processes.",
+        "The server has no connection left.",
+        "Send requests at a lower rate. The operator starts further API processes.",
         LATER,
     ),
     "unsupported_media_type": Guide(

@@ -7,7 +7,7 @@ here has no effect, and its body is not read.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from starlette import types
 from pixelflow import errors
 from pixelflow.contracts.keys import Scope
 from pixelflow.controlplane.api.deadline import deadline
-from pixelflow.controlplane.api.middleware import route_of
+from pixelflow.controlplane.api.middleware import route_of, waiting
 from pixelflow.controlplane.api.parameters import check_query, query_fields
 from pixelflow.controlplane.api.route_call import RouteCall
 from pixelflow.controlplane.api.services import Services
@@ -39,7 +39,7 @@ COMMON_ERRORS = (
     errors.StoreReadOnlyError,
     errors.DeadlineExceededError,
     errors.LimiterUnavailableError,
-    errors.OverloadedError,
+    errors.TooManyRequestsError,
 )
 """Errors of every authenticated route."""
 IPV6_PREFIX = 64
@@ -98,12 +98,12 @@ class AuthenticatedRoute(APIRoute):
             request.state.deadline = timeout
             identity = await _authenticate_client(request, services)
             structlog.contextvars.bind_contextvars(user_id=identity.user_id)
+            if services.limits is not None:
+                _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
             request.state.identity = identity
-            async with services.turns.of(identity.user_id) as request.state.turn:
-                if services.limits is not None:
-                    _enforce(request, services.limits, await services.limits.count_request(identity, self.policy))
-                check_query(request, self._query_fields)
-                return await self._call(request)
+            check_query(request, self._query_fields)
+            work = partial(self._call, request)
+            return await services.loop_time.run(identity.user_id, work, partial(waiting, request.scope))
 
 
 async def _authenticate_client(request: Request, services: Services) -> Identity:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -31,7 +32,7 @@ BODY_TIMED_OUT = "body_timed_out"
 MARK_HELD = "mark_held"
 """Key of the request's state with the server's function that must know whether the answer is being held."""
 WAITED_SECONDS = "waited_seconds"
-"""Key of the request's state with the time that it waited for a change: the service did nothing then."""
+"""Key of the request's state with the time that it only waited: the service did nothing for it then."""
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -51,6 +52,28 @@ _log = structlog.get_logger("pixelflow.access")
 def route_of(scope: Scope) -> str:
     """Return the template of the matched route, such as ``/v1/jobs/{job_id}``: one of a fixed set for any request."""
     return getattr(scope.get("route"), "path", UNMATCHED)
+
+
+@contextmanager
+def waiting(scope: Scope) -> Iterator[None]:
+    """While the request only waits: the time is not counted as time of the service."""
+    state, started = scope["state"], time.perf_counter()
+    try:
+        yield
+    finally:
+        state[WAITED_SECONDS] = state.get(WAITED_SECONDS, 0.0) + time.perf_counter() - started
+
+
+@contextmanager
+def idle(scope: Scope) -> Iterator[None]:
+    """As :func:`waiting`; besides, the connection gives way to new ones."""
+    mark_held = scope["state"].get(MARK_HELD, lambda _: None)
+    mark_held(True)
+    try:
+        with waiting(scope):
+            yield
+    finally:
+        mark_held(False)
 
 
 # ── Request context ──────────────────────────────────────────────────────────────────────────────

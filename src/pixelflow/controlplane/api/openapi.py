@@ -124,7 +124,7 @@ def _add_example(operation: dict[str, Any]) -> None:
 def _add_rate_limit_headers(operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         response["headers"] = {**response.get("headers", {}), **_RATE_LIMIT_HEADERS}
-        if status == "429":
+        if status in {"429", "503"}:
             response["headers"]["Retry-After"] = _RETRY_AFTER
 
 

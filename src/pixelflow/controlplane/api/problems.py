@@ -63,6 +63,7 @@ STATUSES: dict[type[contracts_errors.PixelflowError], int] = {
     contracts_errors.TooManyPixelsError: 422,  # of a dry run
     contracts_errors.RateLimitedError: 429,
     contracts_errors.TooManyConnectionsError: 429,
+    contracts_errors.TooManyRequestsError: 429,
     contracts_errors.TooManyStreamsError: 429,
     contracts_errors.HeadersTooLargeError: 431,
     contracts_errors.OverloadedError: 503,
@@ -152,7 +153,8 @@ def _headers_of(error: contracts_errors.PixelflowError) -> dict[str, str]:
         return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'}
     if isinstance(error, contracts_errors.RateLimitedError | contracts_errors.TooManyStreamsError):
         return {"Retry-After": str(error.retry_after)}
-    return {"Retry-After": "1"} if isinstance(error, contracts_errors.IdempotencyInProgressError) else {}
+    soon = contracts_errors.IdempotencyInProgressError | contracts_errors.TooManyRequestsError
+    return {"Retry-After": "1"} if isinstance(error, soon) else {}
 
 
 class _AsciiJson(JSONResponse):

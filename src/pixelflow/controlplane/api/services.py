@@ -21,8 +21,8 @@ from pixelflow.adapters.storage.refreshed_keys import open_aws_keys
 from pixelflow.adapters.telemetry.health import HealthChecks, run_health_checks
 from pixelflow.adapters.wakeup import WakeUpSender
 from pixelflow.controlplane.api.body_size import MAX_BODY_BYTES
+from pixelflow.controlplane.api.loop_time import LoopTime
 from pixelflow.controlplane.api.metrics import ApiMetrics
-from pixelflow.controlplane.api.turns import Turns
 from pixelflow.controlplane.assets.service import AssetService
 from pixelflow.controlplane.batches.service import BatchService
 from pixelflow.controlplane.capabilities.service import CapabilityQueries
@@ -42,7 +42,8 @@ from pixelflow.controlplane.webhook_endpoints.service import WebhookEndpoints
 from pixelflow.controlplane.webhooks.service import WebhookService
 from pixelflow.settings import Settings, aws_variables
 
-_TURN_SECONDS = 5.0
+_WAIT_SECONDS = 5.0
+"""Of a request until its user's share of the loop allows it."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ class Services:
     """How long a request holds its idempotency key."""
     request_seconds: float
     """The deadline of a request."""
-    turns: Turns
-    """Of users' requests on this process."""
+    loop_time: LoopTime
     limits: RateLimiter | None
     """``None``: rate limits are disabled."""
 
@@ -135,7 +135,7 @@ async def _open_services(
             limits=limits,
             idempotency_lease=settings.idempotency_lease,
             request_seconds=settings.api_request_seconds,
-            turns=Turns(settings.api_database_connections, wait_seconds=_TURN_SECONDS),
+            loop_time=LoopTime(wait_seconds=_WAIT_SECONDS),
         )
         async with run_health_checks(health_checks):
             yield services

@@ -7,9 +7,8 @@ does not count as time of the service. It ends when its client disconnects.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from pixelflow.controlplane.api.auth import bearer_of
 from pixelflow.controlplane.api.deadline import deadline, suspended
-from pixelflow.controlplane.api.middleware import MARK_HELD, WAITED_SECONDS
+from pixelflow.controlplane.api.middleware import idle
 from pixelflow.controlplane.identity import Identity
 from pixelflow.controlplane.keys.service import key_id_in
 from pixelflow.controlplane.live.service import Caller
@@ -42,9 +41,8 @@ async def wait_in(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnect: nobody waits for the response any more.
     """
-    async with request.state.turn.suspended():
-        with suspended(request.state.deadline), _idle(request.scope):
-            return await _unless_disconnected(request.receive, work)
+    with suspended(request.state.deadline), idle(request.scope):
+        return await _unless_disconnected(request.receive, work)
 
 
 class EventStream(Response):
@@ -79,22 +77,11 @@ class EventStream(Response):
 
     async def _send(self, chunks: Chunks, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        with _idle(scope):
+        with idle(scope):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-@contextmanager
-def _idle(scope: Scope) -> Iterator[None]:
-    mark_held, started = scope["state"].get(MARK_HELD, lambda _: None), time.perf_counter()
-    mark_held(True)
-    try:
-        yield
-    finally:
-        mark_held(False)
-        scope["state"][WAITED_SECONDS] = time.perf_counter() - started
 
 
 async def _unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

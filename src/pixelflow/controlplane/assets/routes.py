@@ -66,7 +66,11 @@ async def create_asset(
     "/{asset_id}/complete",
     summary="Complete an asset",
     responses=documented(
-        *IDEMPOTENCY_ERRORS, errors.NotFoundError, errors.SourceMissingError, errors.ObjectsUnavailableError
+        *COMMON_ERRORS,
+        *IDEMPOTENCY_ERRORS,
+        errors.NotFoundError,
+        errors.SourceMissingError,
+        errors.ObjectsUnavailableError,
     ),
 )
 async def complete_asset(identity: WritesJobs, services: ServicesOf, call: IdempotentCallOf, asset_id: UUID) -> Asset:

@@ -51,7 +51,7 @@ async def _add_request(request: Request, body: _RawAddRequest) -> AddJobsRequest
     "",
     status_code=201,
     summary="Create a batch",
-    responses=documented(*IDEMPOTENCY_ERRORS, *_BODY_ERRORS, errors.NotFoundError),
+    responses=documented(*COMMON_ERRORS, *IDEMPOTENCY_ERRORS, *_BODY_ERRORS, errors.NotFoundError),
 )
 async def create_batch(
     identity: WritesJobs,
@@ -79,7 +79,12 @@ async def create_batch(
     "/{batch_id}/jobs",
     summary="Add jobs to a batch",
     responses=documented(
-        *IDEMPOTENCY_ERRORS, *_BODY_ERRORS, errors.NotFoundError, errors.BatchCanceledError, errors.BatchClosedError
+        *COMMON_ERRORS,
+        *IDEMPOTENCY_ERRORS,
+        *_BODY_ERRORS,
+        errors.NotFoundError,
+        errors.BatchCanceledError,
+        errors.BatchClosedError,
     ),
 )
 async def add_jobs(

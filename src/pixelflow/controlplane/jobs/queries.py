@@ -101,9 +101,11 @@ class JobQueries:
             outputs = []
             for output in row.outputs:
                 outputs.append(self._output(row, output))
-                await _let_others_run(next(made))
+                if next(made) % _SLICE == 0:
+                    await asyncio.sleep(0)
             yield self._job(row, outputs).model_dump_json(by_alias=True, exclude_unset=True).encode()
-            await _let_others_run(next(made))
+            if next(made) % _SLICE == 0:
+                await asyncio.sleep(0)
 
     def _response(self, row: JobRow) -> Job:
         return self._job(row, [self._output(row, output) for output in row.outputs])
@@ -142,11 +144,6 @@ class JobQueries:
 def job_not_found() -> NotFoundError:
     """Return the error for a job that does not exist or belongs to another user: callers can't distinguish them."""
     return NotFoundError("You have no job with this ID")
-
-
-async def _let_others_run(made: int) -> None:
-    if made % _SLICE == 0:
-        await asyncio.sleep(0)
 
 
 # ── Responses ────────────────────────────────────────────────────────────────────────────────────

@@ -23,7 +23,8 @@ _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
 """Connections that the kernel accepts for the process; uvicorn's default. asyncio takes as many in one turn."""
 _NEW_OBJECTS = 5_000
-"""New objects per garbage collection, which stops the loop for about 1.5 ms then. The imports have a larger number."""
+"""New objects per garbage collection, which stops the loop: for a millisecond, and each tenth for six at most. The
+imports have a larger number."""
 _OTHER_FILES = 256
 """File descriptors for anything else: the pools of Postgres and Redis, requests to object storage, the metrics."""
 
