@@ -23,6 +23,7 @@ GOLDEN: dict[str, dict[str, set[str]]] = {
         "pixelflow_api_request_duration_seconds": {"method", "route"},
         "pixelflow_api_connections": set(),
         "pixelflow_api_streams": set(),
+        "pixelflow_api_user_wait_seconds": set(),
         "pixelflow_api_connections_closed_total": {"reason"},
         "pixelflow_api_rate_limit_rejections_total": {"route"},
         "pixelflow_api_rate_limit_unavailable_total": set(),

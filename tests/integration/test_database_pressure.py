@@ -107,6 +107,7 @@ def test_requests_of_one_user_wait_for_each_other_beside_other_users(
     new_client: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_time, "SHARE", 1e-6)
+    monkeypatch.setitem(loop_time.LoopTime.__init__.__kwdefaults__, "idle_seconds", -1.0)  # type: ignore[arg-type]
     one, other = new_client(), new_client()
     with ThreadPoolExecutor(30) as threads:
         assert other.get("/v1/jobs").status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,10 +35,15 @@ class Clock:
 class Requests:
     """Requests of users, and which of them have begun."""
 
-    def __init__(self, wait_seconds: float = 60.0) -> None:
+    def __init__(self, wait_seconds: float = 60.0, *, idle: bool = False) -> None:
         self.clock = Clock()
-        self.loop_time = LoopTime(wait_seconds=wait_seconds, clock=self.clock)
-        self.begun: dict[str, int] = {}
+        idle_seconds = math.inf if idle else -math.inf
+        self.waits: list[float] = []
+        self.loop_time = LoopTime(
+            wait_seconds=wait_seconds, idle_seconds=idle_seconds, on_wait=self.waits.append, clock=self.clock
+        )
+        self.order: list[str] = []
+        """The users of the requests that have begun."""
         self.released = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -45,7 +51,7 @@ class Requests:
         """Send requests that use the loop for so long; they wait for ``released`` then."""
 
         async def work() -> None:
-            self.begun[user_id] = self.begun.get(user_id, 0) + 1
+            self.order.append(user_id)
             self.clock.now += seconds
             if waits:
                 await self.released.wait()
@@ -55,7 +61,7 @@ class Requests:
     async def has_begun(self, user_id: str, count: int) -> bool:
         """Whether so many have, after all timers had time to run."""
         await asyncio.sleep(0.15)
-        return self.begun.get(user_id, 0) == count
+        return self.order.count(user_id) == count
 
     async def end(self) -> None:
         self.released.set()
@@ -155,20 +161,69 @@ async def test_users_with_waiting_requests_divide_the_share() -> None:
     await requests.end()
 
 
+async def test_a_loop_that_has_time_begins_what_waits_in_order() -> None:
+    requests, order = Requests(idle=True), list[int]()
+
+    def work(number: int) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def note() -> None:
+            order.append(number)
+
+        return note
+
+    requests.send("b")
+    requests.send("a", CHEAP)
+    await asyncio.sleep(0)
+    await asyncio.gather(*(requests.loop_time.run("a", work(number)) for number in range(20)))
+    assert order == list(range(20))
+    await requests.end()
+
+
+async def test_a_loop_that_has_time_begins_requests_of_who_used_least() -> None:
+    requests = Requests(idle=True)
+    requests.send("c")
+    for user_id, seconds in [("a", 1.0), ("b", 0.1)]:
+        requests.send(user_id, seconds=seconds)
+        requests.send(user_id, 3, waits=True)
+    assert await requests.has_begun("a", 4)
+    assert "".join(requests.order) == "cab" + "bbb" + "aaa"
+    await requests.end()
+
+
+async def test_a_user_whose_requests_are_in_progress_is_not_forgotten() -> None:
+    requests = Requests()
+    requests.send("b")
+    requests.send("a", waits=True)
+    await asyncio.sleep(0)
+    requests.clock.now += 2 * ACTIVE_SECONDS
+    requests.send("c", CHEAP + 1)
+    assert await requests.has_begun("c", CHEAP)
+    requests.released.set()
+    await asyncio.sleep(0)
+    requests.clock.now += 2 * ACTIVE_SECONDS
+    assert await requests.has_begun("c", CHEAP + 1)
+    requests.send("c", 2 * CHEAP)
+    assert await requests.has_begun("c", 3 * CHEAP + 1)
+    await requests.end()
+
+
 async def test_more_waiting_requests_of_a_user_than_the_limit_are_refused() -> None:
     requests = Requests()
     requests.send("b")
     requests.send("a", CHEAP + MAX_WAITING - 1)
     await asyncio.sleep(0)
     assert not requests.loop_time.is_crowded("a")
-    requests.send("a")
+    last = asyncio.create_task(requests.loop_time.run("a", _nothing))
     await asyncio.sleep(0)
     assert requests.loop_time.is_crowded("a")
     assert not requests.loop_time.is_crowded("b")
     assert not requests.loop_time.is_crowded("of nobody")
-    with pytest.raises(TooManyRequestsError, match="fewer at once"):
-        await requests.loop_time.run("a", _nothing)
+    async with asyncio.timeout(30):
+        with pytest.raises(TooManyRequestsError, match="fewer at once"):
+            await requests.loop_time.run("a", _nothing)
     await requests.loop_time.run("b", _nothing)
+    last.cancel()
+    await asyncio.gather(last, return_exceptions=True)
+    assert not requests.loop_time.is_crowded("a")
     await requests.end()
 
 
@@ -222,6 +277,7 @@ async def test_the_context_of_the_wait_ends_before_the_work_begins() -> None:
     requests.clock.now += 1
     await task
     assert told == ["works", "waits", "begins", "works"]
+    assert set(requests.waits) == {1}
     await requests.end()
 
 

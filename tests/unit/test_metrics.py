@@ -55,7 +55,8 @@ async def _asked(registry: CollectorRegistry, *requests: tuple[str, str]) -> Non
 
 async def _ask(app: FastAPI, *requests: tuple[str, str]) -> None:
     async def without_services(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "state": {"services": SimpleNamespace(limits=None)}}, receive, send)
+        services = SimpleNamespace(limits=None, credentials=SimpleNamespace(recognize=lambda _: None))
+        await app({**scope, "state": {"services": services}}, receive, send)
 
     transport = httpx.ASGITransport(without_services, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:

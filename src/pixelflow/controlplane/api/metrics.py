@@ -29,8 +29,8 @@ class ApiMetrics:
         )
         self._seconds = Histogram(
             "pixelflow_api_request_duration_seconds",
-            "Seconds from the headers of a request to the last byte of its response, without the time that it waited "
-            "for a change of a job.",
+            "Seconds from the headers of a request to the last byte of its response, without the time that it only "
+            "waited: for a change of a job, or for other requests of its user.",
             ["method", "route"],
             buckets=SECONDS,
             registry=registry,
@@ -50,6 +50,12 @@ class ApiMetrics:
         self._streams = Gauge(
             "pixelflow_api_streams",
             "Open event streams and requests with `wait`.",
+            registry=registry,
+        )
+        self._waits = Histogram(
+            "pixelflow_api_user_wait_seconds",
+            "Seconds that a request waited because its user had more than a share of a busy process, if it did.",
+            buckets=SECONDS,
             registry=registry,
         )
         self._rejections = Counter(
@@ -88,6 +94,10 @@ class ApiMetrics:
     def streams_open(self, count: int) -> None:
         """Set the number of event streams and waiting requests."""
         self._streams.set(count)
+
+    def waited(self, seconds: float) -> None:
+        """Record how long a request waited for the time of its user."""
+        self._waits.observe(seconds)
 
     def enqueued(self) -> None:
         """Count a message that was put on the queue."""

@@ -135,7 +135,9 @@ async def _open_services(
             limits=limits,
             idempotency_lease=settings.idempotency_lease,
             request_seconds=settings.api_request_seconds,
-            loop_time=LoopTime(wait_seconds=_WAIT_SECONDS),
+            loop_time=LoopTime(
+                wait_seconds=min(_WAIT_SECONDS, settings.api_request_seconds / 2), on_wait=metrics.waited
+            ),
         )
         async with run_health_checks(health_checks):
             yield services
