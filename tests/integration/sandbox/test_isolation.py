@@ -62,7 +62,7 @@ DUMPABLE = """
 import ctypes
 from pixelflow.dataplane.child import main, seccomp
 
-def check(**_):
+def check(_):
     raise SystemExit(f"dumpable: {ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)}")  # PR_GET_DUMPABLE
 
 seccomp.restrict_system_calls = check

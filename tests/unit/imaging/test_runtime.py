@@ -1,4 +1,4 @@
-"""What `prepare` sets in a process that makes pictures."""
+"""How a process that makes pictures is prepared."""
 
 from __future__ import annotations
 
@@ -35,3 +35,22 @@ def test_freed_memory_is_used_again(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, *others = map(int, done.stdout.split())
     assert max(others) < first / 10, "the pages of the blocks, or only some of other things"
+
+
+REHEARSED = """
+import os, sys
+from pathlib import Path
+from pixelflow.imaging.rehearsal import rehearse
+from pixelflow.imaging.runtime import prepare
+
+prepare(Path(sys.argv[1]))
+before = os.listdir("/proc/self/fd")
+rehearse()
+print(len(os.listdir("/proc/self/task")), os.listdir("/proc/self/fd") == before)
+"""
+
+
+def test_a_rehearsal_starts_no_thread_and_leaves_no_file_open(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REHEARSED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "True"]
