@@ -62,7 +62,7 @@ DUMPABLE = """
 import ctypes
 from pixelflow.dataplane.child import main, seccomp
 
-def check(**_):
+def check(_):
     raise SystemExit(f"dumpable: {ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)}")  # PR_GET_DUMPABLE
 
 seccomp.restrict_system_calls = check
@@ -100,6 +100,14 @@ def test_an_idle_child_that_moves_is_replaced(sandbox: Sandbox, work: Work) -> N
     child._settled_cpu -= 0.01  # as if it had computed since
     run_transform(sandbox, work.quick())
     assert child.pid not in idle_children(sandbox)
+
+
+def test_a_child_without_a_user_may_still_move(sandbox: Sandbox, work: Work) -> None:
+    fresh = sandbox.children._fresh
+    assert fresh
+    fresh._settled_cpu -= 0.01  # as if it had not waited for a request yet
+    run_transform(sandbox, work.quick())
+    assert idle_children(sandbox) == [fresh.pid]
 
 
 def test_an_idle_child_ends_after_some_seconds(sandbox: Sandbox, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from pixelflow import imaging
 from pixelflow.dataplane.child import confinement, seccomp, serving
 from pixelflow.imaging.extras import installed
+from pixelflow.imaging.rehearsal import rehearse
 from pixelflow.imaging.runtime import cache_fonts, libvips_version, prepare
 
 _MAX_REQUEST_BYTES = 64
@@ -40,10 +41,12 @@ def main() -> None:
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
     broken = prepare(options.fonts)
+    rehearse()
     single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
     if single_threaded:
         _cache_fonts(options.fonts)
     confined = _confine(options) | {"single_threaded": single_threaded}
+    system_calls = seccomp.Filter(control=_CONTROL)
     gc.collect()
     gc.freeze()
     extras = [name for name in installed() if name not in broken]
@@ -53,7 +56,7 @@ def main() -> None:
         request, descriptors, _, _ = socket.recv_fds(worker, _MAX_REQUEST_BYTES, 2)
         match request.split():
             case [b"fork"]:
-                worker.send(str(_fork(descriptors, worker, options)).encode())
+                worker.send(str(_fork(descriptors, worker, options, system_calls)).encode())
             case [b"reap", pid]:
                 _, status, usage = os.wait4(int(pid), 0)
                 worker.send(f"{status} {usage.ru_utime + usage.ru_stime}".encode())
@@ -105,7 +108,9 @@ def _confine(options: argparse.Namespace) -> dict[str, bool]:
     }
 
 
-def _fork(descriptors: list[int], worker: socket.socket, options: argparse.Namespace) -> int:
+def _fork(
+    descriptors: list[int], worker: socket.socket, options: argparse.Namespace, system_calls: seccomp.Filter
+) -> int:
     """Fork a child and return its process id; if that fails, minus the errno: other users' children must live on."""
     template = os.getpid()
     try:
@@ -122,7 +127,7 @@ def _fork(descriptors: list[int], worker: socket.socket, options: argparse.Names
         confinement.set_parent_death_signal(template)
         confinement.limit_cpu(seconds=MAX_USES_OF_CPU_LIMIT * options.cpu_seconds)
         control = socket.socket(fileno=_CONTROL)
-        seccomp.restrict_system_calls(control=_CONTROL)
+        seccomp.restrict_system_calls(system_calls)
         serving.serve(control)
     except BaseException as error:  # noqa: BLE001  # the template's loop must never run in a child
         with suppress(OSError):  # the pipe may be full

@@ -29,6 +29,10 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _DESCRIPTOR_COMMANDS = (0, 1, 2, 3, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC
 
 _Instruction: TypeAlias = tuple[int, int, int, int]
+_INSTRUCTION_BYTES = 8
+_NO_PROCESS = 0xFFFFFFFF
+"""Stands for the id of the process that the filter restricts, until it is known."""
+_IS_OWN_PROCESS: _Instruction = (_JUMP_EQUAL, 0, 1, _NO_PROCESS)
 
 # Numbers from asm/unistd_64.h and asm-generic/unistd.h, frequent calls first.
 _X86_64 = {
@@ -93,25 +97,48 @@ def is_supported() -> bool:
     return platform.machine() in _ARCHITECTURES
 
 
-def restrict_system_calls(*, control: int) -> None:
-    """Restrict this process, in all its threads, to the calls of the list, by a classic BPF filter.
+class Filter:
+    """A filter, a classic BPF program. The template makes it once: that would take 0.6 ms of each child."""
+
+    def __init__(self, *, control: int, machine: str | None = None) -> None:
+        """Make the filter.
+
+        Args:
+            control: descriptor of the only socket that may be used.
+            machine: the processor; default: this one.
+        """
+        self.architecture = _ARCHITECTURES.get(machine or platform.machine())
+        instructions = _filter(self.architecture, control) if self.architecture else []
+        self._code = b"".join(map(_packed, instructions))
+        self._own = [place for place, each in enumerate(instructions) if each == _IS_OWN_PROCESS]
+
+    def code(self) -> bytes:
+        """Return the program for the calling process."""
+        code, own = bytearray(self._code), _packed((*_IS_OWN_PROCESS[:3], os.getpid()))
+        for place in self._own:
+            code[place * _INSTRUCTION_BYTES : (place + 1) * _INSTRUCTION_BYTES] = own
+        return bytes(code)
+
+
+def restrict_system_calls(system_calls: Filter) -> None:
+    """Restrict this process, in all its threads, to the calls of the list.
 
     Covers threads that libraries have already started. Requires PR_SET_NO_NEW_PRIVS.
-
-    Args:
-        control: descriptor of the only socket that may be used.
 
     Raises:
         OSError: the kernel rejected the filter.
     """
-    architecture = _ARCHITECTURES.get(platform.machine())
-    if architecture is None:  # resources and files are still restricted
+    if system_calls.architecture is None:  # resources and files are still restricted
         return
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _filter(architecture, control))
-    program = _Program(len(code) // 8, code)
-    if _libc.syscall(architecture.seccomp, _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program)) != 0:
+    code = system_calls.code()
+    program = _Program(len(code) // _INSTRUCTION_BYTES, code)
+    if _libc.syscall(system_calls.architecture.seccomp, _SET_MODE_FILTER, _FLAG_TSYNC, ctypes.byref(program)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"seccomp: {os.strerror(number)}")
+
+
+def _packed(instruction: _Instruction) -> bytes:
+    return struct.pack("HBBI", *instruction)
 
 
 def _filter(architecture: _Architecture, control: int) -> list[_Instruction]:
@@ -136,7 +163,7 @@ def _filter(architecture: _Architecture, control: int) -> list[_Instruction]:
         *_allow_if(call["fcntl"], 1, *map(_equal, _DESCRIPTOR_COMMANDS)),
         *_allow_if(call["prctl"], 0, _equal(_PR_SET_NAME)),
         *_allow_if(call["clone"], 0, _any_of(_CLONE_THREAD)),
-        *_allow_if(call["tgkill"], 0, _equal(os.getpid())),
+        *_allow_if(call["tgkill"], 0, _equal(_NO_PROCESS)),
         *_allow_if(call["sched_getaffinity"], 0, _equal(0)),
         *_allow_reading_limits(call["prlimit64"]),
         *sockets,

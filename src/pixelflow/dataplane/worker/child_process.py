@@ -107,14 +107,18 @@ class ChildProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether the child can take a request: alive, within its limits, and still since its last transform."""
+        """Whether the child can take a request: alive, within its limits, and still since its last transform.
+
+        A child without a user has read no image that could have taken it over: it may still be on its way to waiting.
+        """
         if self._killed or self.transforms >= MAX_TRANSFORMS or not self.template_alive or self._has_exited(0):
             return False
         try:
             used = self.cpu_seconds()
         except (ChildDiedError, ChildTimedOutError):
             return False
-        return used - self._settled_cpu <= _IDLE_CPU_SECONDS and used < self._limits.cpu_seconds
+        still = self.user_id is None or used - self._settled_cpu <= _IDLE_CPU_SECONDS
+        return still and used < self._limits.cpu_seconds
 
     def settle(self) -> None:
         """Note the CPU time from which on the idle child must use no more."""
