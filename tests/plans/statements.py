@@ -362,7 +362,15 @@ def _of_loops() -> list[Hot]:
         Hot("lease due events", due_events.lease_due, EVERYONE, _lease_due, ["events_by_user"], 2000),
         Hot("lease due events, backlog", due_events.lease_due, EVERYONE, _lease_backlog, ["events_by_user"], 10_000),
         Hot("finish batches", batches_store.finish_due, EVERYONE, _named(limit=LIMIT), ["jobs_by_batch"], 8000),
-        Hot("check ended batches", batches_store.check_ended, EVERYONE, _of_checked_batches, ["batches_pkey"], 8000),
+        Hot(
+            "check ended batches",
+            batches_store.check_ended,
+            EVERYONE,
+            _of_checked_batches,
+            ["batches_pkey"],
+            1000,
+            growth=40,  # three pages for each of 200 batches; those of the small database are on 17 pages in all
+        ),
         Hot("find due checks of uploads", awaited.longest_due, EVERYONE, _named(), ["awaited_sources_due"], 300),
         Hot(
             "visit users of uploads", awaited.visit, EVERYONE, _named(after="user-1"), ["awaited_sources_by_user"], 600
