@@ -14,6 +14,7 @@ import pytest
 from pixelflow.controlplane.api.loop_time import (
     ACTIVE_SECONDS,
     ADVANCE_SECONDS,
+    MAX_DEBT_SECONDS,
     MAX_WAITING,
     MIN_COST_SECONDS,
     SHARE,
@@ -62,6 +63,11 @@ class Requests:
         """Whether so many have, after all timers had time to run."""
         await asyncio.sleep(0.15)
         return self.order.count(user_id) == count
+
+    async def sent(self) -> None:
+        """Wait until all that were sent have ended."""
+        self.released.set()
+        await asyncio.gather(*self._tasks)
 
     async def end(self) -> None:
         self.released.set()
@@ -117,11 +123,11 @@ async def test_a_cheap_request_after_a_costly_one_is_charged_its_own_cost() -> N
 async def test_a_request_is_charged_for_the_time_of_its_steps() -> None:
     requests = Requests()
     requests.send("b")
-    requests.send("a", 5, seconds=4 * ADVANCE_SECONDS)
-    for begun in range(1, 6):
-        assert await requests.has_begun("a", begun)
-        requests.send("b")
-        requests.clock.now += 4 * ADVANCE_SECONDS / SHARE
+    requests.send("a", 2, seconds=4 * ADVANCE_SECONDS)
+    assert await requests.has_begun("a", 1)
+    requests.send("b")
+    requests.clock.now += 4 * ADVANCE_SECONDS / SHARE
+    assert await requests.has_begun("a", 2)
     await requests.end()
 
 
@@ -184,7 +190,8 @@ async def test_a_loop_that_has_time_begins_requests_of_who_used_least() -> None:
     for user_id, seconds in [("a", 1.0), ("b", 0.1)]:
         requests.send(user_id, seconds=seconds)
         requests.send(user_id, 3, waits=True)
-    assert await requests.has_begun("a", 4)
+    async with asyncio.timeout(60):
+        await requests.sent()
     assert "".join(requests.order) == "cab" + "bbb" + "aaa"
     await requests.end()
 
@@ -278,6 +285,33 @@ async def test_the_context_of_the_wait_ends_before_the_work_begins() -> None:
     await task
     assert told == ["works", "waits", "begins", "works"]
     assert set(requests.waits) == {1}
+    await requests.end()
+
+
+async def test_use_of_a_loop_that_had_time_is_held_against_a_user_for_a_short_time_only() -> None:
+    requests = Requests(idle=True)
+    for _ in range(50):
+        requests.send("b")
+        requests.send("a", seconds=1.0)
+        await asyncio.sleep(0.01)
+    requests.loop_time._idle_seconds = -math.inf
+    requests.send("b")
+    requests.send("a")
+    requests.clock.now += (MAX_DEBT_SECONDS + 1) / SHARE  # of all, and of the latest request
+    requests.send("b")
+    assert await requests.has_begun("a", 51)
+    await requests.end()
+
+
+async def test_requests_that_only_wait_after_a_costly_one_are_charged_little() -> None:
+    requests = Requests()
+    requests.send("b")
+    requests.send("a", seconds=ADVANCE_SECONDS)
+    await asyncio.sleep(0)
+    requests.clock.now += ADVANCE_SECONDS / SHARE
+    requests.send("b")
+    requests.send("a", 4, waits=True)
+    assert await requests.has_begun("a", 5)
     await requests.end()
 
 

@@ -134,4 +134,6 @@ async def _confirm(
         raise
     except PixelflowError:
         return None  # the route responds
-    return rejection if identity == known else _rejection_of(identity, policy, services)
+    if identity == known and isinstance(rejection.error, RateLimitedError):  # an empty bucket stays empty for a while
+        return rejection
+    return _rejection_of(identity, policy, services)

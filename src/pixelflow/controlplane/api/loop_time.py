@@ -30,6 +30,10 @@ ADVANCE_SECONDS = 0.02
 MIN_COST_SECONDS = 0.001
 """Least cost of a request. When one begins, its user is charged what the latest ones used, but at least this. Otherwise
 many would begin before their steps are charged."""
+MAX_PREPAID_SECONDS = 0.005
+"""Most that is charged at the beginning: a request may only wait."""
+MAX_DEBT_SECONDS = 1.0
+"""Most that is held against a user: who used a loop that had time must not wait for long when others come."""
 MAX_WAITING = 200
 """Requests of one user that wait for their beginning. Further ones are refused."""
 TICK_SECONDS = 0.002
@@ -55,13 +59,15 @@ class _User:
 
     def charge_beginning(self) -> float:
         """Charge for a request that begins; return how much."""
-        self.used += self.typical
-        return self.typical
+        paid = min(self.typical, MAX_PREPAID_SECONDS)
+        self.used += paid
+        self.in_progress += 1
+        return paid
 
-    def settle(self, paid: float, seconds: float) -> None:
-        """Give back what was charged too much for a request that has ended; more was charged with its steps."""
-        self.used = max(0.0, self.used - max(0.0, paid - max(seconds, MIN_COST_SECONDS)))
-        self.typical = max(MIN_COST_SECONDS, (self.typical + seconds) / 2)
+    def give_back(self, seconds: float) -> None:
+        """Give back what was charged too much for a request that ends; more was charged with its steps."""
+        self.used = max(0.0, self.used - max(0.0, seconds))
+        self.in_progress -= 1
 
 
 class LoopTime:
@@ -112,11 +118,7 @@ class LoopTime:
                 paid = await self._wait(user)
         else:
             paid = user.charge_beginning()
-        user.in_progress += 1
-        try:
-            return await _Timed(work(), user, paid, self._clock)
-        finally:
-            user.in_progress -= 1
+        return await _Timed(work(), user, paid, self._clock)
 
     def is_crowded(self, user_id: str) -> bool:
         """Whether so many requests of the user wait that a further one is certain to be refused."""
@@ -133,7 +135,7 @@ class LoopTime:
         """Credit the user with what the share allowed since the last time, and compare."""
         now = self._clock()
         self._forget_inactive(now)
-        user.used = max(0.0, user.used - (now - user.settled_at) * self._share())
+        user.used = max(0.0, min(user.used, MAX_DEBT_SECONDS) - (now - user.settled_at) * self._share())
         user.settled_at = now
         if self._is_one_user():
             user.used = min(user.used, ADVANCE_SECONDS)  # nobody missed what is beyond it
@@ -148,7 +150,7 @@ class LoopTime:
 
     def _forget_inactive(self, now: float) -> None:
         """Forget who was not active for a while. A user whose requests wait or are in progress is active."""
-        while (user := next(iter(self._users.values()))).active_until <= now:
+        while (user := next(iter(self._users.values()))).active_until <= now:  # the caller's user is active
             if user.in_progress or user.waiting:
                 self._activate(user)
             else:
@@ -181,7 +183,7 @@ class LoopTime:
         if user.waiting.pop(beginning, beginning) is None:
             self._leave_if_empty(user)
         elif not beginning.cancelled():
-            user.settle(beginning.result(), 0.0)
+            user.give_back(beginning.result())
 
     def _leave_if_empty(self, user: _User) -> None:
         if not user.waiting:
@@ -193,7 +195,7 @@ class LoopTime:
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def _tick(self) -> None:
-        """Begin what the shares allow, and one more request if the loop has time: that of who used least."""
+        """Begin what the shares allow, and if the loop has time, more of who used least: as much as fits a tick."""
         is_idle = self._tick_at is not None and self._clock() - self._tick_at <= self._idle_seconds
         self._tick_at = None
         least: _User | None = None
@@ -203,16 +205,20 @@ class LoopTime:
                 self._begin_first(user)
             if user.waiting and (least is None or user.used < least.used):
                 least = user
-        if is_idle and least is not None:
-            self._begin_first(least)
+        left = TICK_SECONDS if is_idle else 0.0
+        while left > 0 and least is not None and least.waiting:
+            left -= self._begin_first(least)
         self._tick_later()
 
-    def _begin_first(self, user: _User) -> None:
+    def _begin_first(self, user: _User) -> float:
+        """Begin the first of the user's waiting requests; return what was charged."""
         beginning = next(iter(user.waiting))
         del user.waiting[beginning]
         self._leave_if_empty(user)
-        if not beginning.done():  # else it is canceled, and has not withdrawn yet
-            beginning.set_result(user.charge_beginning())
+        if beginning.done():  # it is canceled, and has not withdrawn yet
+            return 0.0
+        beginning.set_result(user.charge_beginning())
+        return beginning.result()
 
 
 def crowded() -> TooManyRequestsError:
@@ -246,7 +252,8 @@ class _Timed(Generic[T]):
             result: T = end.value
             return result
         finally:
-            self._user.settle(self._paid, self._seconds)
+            self._user.give_back(self._paid - max(self._seconds, MIN_COST_SECONDS))
+            self._user.typical = max(MIN_COST_SECONDS, (self._user.typical + self._seconds) / 2)
 
     def _step(self, resume: Callable[[Any], Any], value: BaseException | None) -> object:
         """Resume the coroutine; return what it waits for next. ``StopIteration``: it has ended."""

@@ -41,7 +41,8 @@ def main() -> None:
     worker = socket.socket(fileno=os.dup(0))
     _detach_standard_streams()
     broken = prepare(options.fonts)
-    rehearse()
+    with suppress(Exception):  # it only makes children faster: what is missing fails in a child, with its reason
+        rehearse()
     single_threaded = len(list(Path("/proc/self/task").iterdir())) == 1
     if single_threaded:
         _cache_fonts(options.fonts)
