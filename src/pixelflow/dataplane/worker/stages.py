@@ -94,7 +94,9 @@ def traced_attempt(tracer: Tracer, job: ClaimedJob, *, claim_start_ns: int) -> I
     """
     claimed_ns = time.time_ns()
     waited_ns = max(0, round(job.queued_seconds * 1e9))
-    record_span(tracer, "queue", start_ns=claim_start_ns - waited_ns, end_ns=claim_start_ns, parent=job.traceparent)
+    # The database measured the wait at some moment of the claim. From its end, the span never begins too early.
+    queued_ns = min(claim_start_ns, claimed_ns - waited_ns)
+    record_span(tracer, "queue", start_ns=queued_ns, end_ns=claim_start_ns, parent=job.traceparent)
     attributes: Attributes = {
         "pixelflow.job_id": str(job.job_id),
         "pixelflow.attempt": job.lease_token,
