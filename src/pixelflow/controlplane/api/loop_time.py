@@ -150,7 +150,10 @@ class LoopTime:
 
     def _forget_inactive(self, now: float) -> None:
         """Forget who was not active for a while. A user whose requests wait or are in progress is active."""
-        while (user := next(iter(self._users.values()))).active_until <= now:  # the caller's user is active
+        while self._users:
+            user = next(iter(self._users.values()))
+            if user.active_until > now:
+                return
             if user.in_progress or user.waiting:
                 self._activate(user)
             else:

@@ -35,11 +35,7 @@ class ApiMetrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._connections = Gauge(
-            "pixelflow_api_connections",
-            "Open client connections.",
-            registry=registry,
-        )
+        self._connections = Gauge("pixelflow_api_connections", "Open client connections.", registry=registry)
         self._connections_closed = Counter(
             "pixelflow_api_connections_closed_total",
             "Connections that the server closed by reason: the code of the error, `evicted` (idle, for a new one) or "
@@ -48,9 +44,7 @@ class ApiMetrics:
             registry=registry,
         )
         self._streams = Gauge(
-            "pixelflow_api_streams",
-            "Open event streams and requests with `wait`.",
-            registry=registry,
+            "pixelflow_api_streams", "Open event streams and requests with `wait`.", registry=registry
         )
         self._waits = Histogram(
             "pixelflow_api_user_wait_seconds",
