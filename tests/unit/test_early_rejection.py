@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 from tests.integration.identity.http import ROUTES, Route
 
-from pixelflow.controlplane.api import early_rejection
 from pixelflow.controlplane.api.dispatch import RouteIndex
 from pixelflow.controlplane.api.early_rejection import EarlyRejectionMiddleware
 from pixelflow.controlplane.api.main import ROUTERS
 from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.identity import Identity
+from pixelflow.controlplane.limits import service
 from pixelflow.controlplane.limits.service import Policy, RateLimitResult
 from pixelflow.controlplane.limits.store import BucketResult, Quota
 from pixelflow.errors import UnauthenticatedError
@@ -115,7 +115,7 @@ async def test_a_request_beyond_those_that_may_wait_is_rejected_unless_the_key_i
             raise UnauthenticatedError("revoked")
         return USER
 
-    monkeypatch.setattr(early_rejection, "HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(service, "HOLD_SECONDS", 0.01)
     crowded, free = SimpleNamespace(is_crowded=lambda user: user == "user"), SimpleNamespace(is_crowded=lambda _: False)
     answer = Answer()
     await answer.get(credentials=credentials(authenticate), loop_time=crowded)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import re
 import socket
 import threading
@@ -20,6 +19,7 @@ import pytest
 from fastapi import FastAPI, Request
 from opentelemetry.trace import NoOpTracer
 from prometheus_client import CollectorRegistry
+from tests.support.garbage import garbage
 from tests.support.waiting import assert_within, eventually
 from tests.unit.test_metrics_server import settings_of
 
@@ -374,27 +374,12 @@ def test_a_held_request_whose_connection_is_lost_answers_nobody(caplog: pytest.L
 # ── Garbage ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _garbage() -> Iterator[set[str]]:
-    """The names of the server's types of which objects were left to the garbage collector, at the end."""
-    found = set[str]()
-    gc.collect()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        yield found
-        gc.collect()
-        found |= {type(each).__name__ for each in gc.garbage}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-
-
 def test_requests_and_connections_leave_nothing_to_the_garbage_collector() -> None:
     """It stops the event loop: for half a second, after a client had opened thousands of connections."""
     blocking = Blocking(hold_seconds=0.2)
     body = b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}"
     requests = [GET, body, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", GET + HELD + GET, b"not HTTP\r\n\r\n", HELD, body[:-1]]
-    with serving(blocking) as api, _garbage() as garbage:
+    with serving(blocking) as api, garbage() as left:
         for sent in requests:
             with api.connect(sent) as client:
                 client.settimeout(0.1)
@@ -402,7 +387,7 @@ def test_requests_and_connections_leave_nothing_to_the_garbage_collector() -> No
                     _read(client)
         eventually(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 0)
         time.sleep(0.4)  # of the held ones
-    with serving(blocking, api_max_connections_per_client=1) as api, _garbage() as garbage_of_evicted:
+    with serving(blocking, api_max_connections_per_client=1) as api, garbage() as left_by_evicted:
         with api.connect(HELD) as client:
             eventually(lambda: blocking.held == 3)
             with api.connect(GET) as next_:
@@ -411,7 +396,7 @@ def test_requests_and_connections_leave_nothing_to_the_garbage_collector() -> No
         eventually(lambda: api.registry.get_sample_value("pixelflow_api_connections") == 0)
         time.sleep(0.4)
     assert api.closed("evicted") == 1
-    assert (garbage | garbage_of_evicted).isdisjoint({"ApiProtocol", "RequestResponseCycle", "Task", "TCPTransport"})
+    assert (left | left_by_evicted).isdisjoint({"ApiProtocol", "RequestResponseCycle", "Task", "TCPTransport"})
 
 
 # ── Proxies ──────────────────────────────────────────────────────────────────────────────────────

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.support.garbage import garbage
 
 from pixelflow.controlplane.api.loop_time import (
     ACTIVE_SECONDS,
@@ -106,13 +106,19 @@ async def test_what_one_user_had_alone_is_not_held_against_the_user() -> None:
     await requests.end()
 
 
-async def test_a_cheap_request_after_a_costly_one_is_charged_its_own_cost() -> None:
+async def _after_a_costly_request() -> Requests:
+    """Of `a`, beside `b`; its time is over."""
     requests = Requests()
     requests.send("b")
     requests.send("a", seconds=ADVANCE_SECONDS)
     await asyncio.sleep(0)
     requests.clock.now += ADVANCE_SECONDS / SHARE
     requests.send("b")
+    return requests
+
+
+async def test_a_cheap_request_after_a_costly_one_is_charged_its_own_cost() -> None:
+    requests = await _after_a_costly_request()
     for _ in range(CHEAP):
         requests.send("a")
         await asyncio.sleep(0)
@@ -304,12 +310,7 @@ async def test_use_of_a_loop_that_had_time_is_held_against_a_user_for_a_short_ti
 
 
 async def test_requests_that_only_wait_after_a_costly_one_are_charged_little() -> None:
-    requests = Requests()
-    requests.send("b")
-    requests.send("a", seconds=ADVANCE_SECONDS)
-    await asyncio.sleep(0)
-    requests.clock.now += ADVANCE_SECONDS / SHARE
-    requests.send("b")
+    requests = await _after_a_costly_request()
     requests.send("a", 4, waits=True)
     assert await requests.has_begun("a", 5)
     await requests.end()
@@ -368,20 +369,17 @@ async def test_the_work_returns_raises_and_is_canceled_as_if_it_was_awaited() ->
             await loop_time.run("a", lambda: asyncio.sleep(60))
 
 
-@pytest.mark.parametrize("work", [_returns, _raises, _catches])
+async def _sleeps() -> int:
+    return await asyncio.sleep(60, 9)
+
+
+@pytest.mark.parametrize("work", [_returns, _raises, _catches, _sleeps])
 async def test_the_work_leaves_nothing_to_the_garbage_collector(work: Callable[[], Coroutine[Any, Any, int]]) -> None:
     loop_time = LoopTime(wait_seconds=1)
-    gc.collect()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
+    with garbage() as left:
         task = asyncio.create_task(loop_time.run("a", work))
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         del task
-        gc.collect()
-        found = {type(each).__name__ for each in gc.garbage}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-    assert found.isdisjoint({"_Timed", "coroutine", "Task", "frame", "traceback"})
+    assert left.isdisjoint({"_Timed", "coroutine", "Task", "frame", "traceback", "CancelledError"})

@@ -11,7 +11,6 @@ checked for a moment; concurrent requests share that check. It has the deadline 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from pixelflow.controlplane.api.metrics import ApiMetrics
 from pixelflow.controlplane.api.middleware import SECURITY_HEADERS, idle, request_id_of
 from pixelflow.controlplane.api.services import Services
 from pixelflow.controlplane.identity import Identity
-from pixelflow.controlplane.limits.service import HOLD_SECONDS, Policy, RateLimitResult
+from pixelflow.controlplane.limits.service import Policy, RateLimitResult, hold_seconds
 from pixelflow.errors import DeadlineExceededError, PixelflowError, RateLimitedError, UnauthenticatedError
 
 _log = structlog.get_logger("pixelflow.access")
@@ -115,7 +114,7 @@ async def _find_rejection(scope: Scope, policy: Policy, services: Services) -> _
 def _rejection_of(identity: Identity, policy: Policy, services: Services) -> _Rejection | None:
     limited = _Rejection.of(services.limits.find_rejection(identity, policy) if services.limits else None)
     if limited is None and services.loop_time.is_crowded(identity.user_id):
-        return _Rejection(crowded(), {}, HOLD_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+        return _Rejection(crowded(), {}, hold_seconds())
     return limited
 
 

@@ -39,9 +39,9 @@ MAX_WAITING = 200
 TICK_SECONDS = 0.002
 """Between two looks at waiting requests."""
 IDLE_SECONDS = 0.001
-"""A loop that runs a timer at most so late has time for one more request."""
+"""A loop that runs a timer at most so late has time for more requests."""
 _MAX_LOOKED_AT = 16
-"""Users in a tick: it takes 30 µs then."""
+"""Users in a tick. One that begins none of their requests takes 13 µs."""
 
 
 @dataclass

@@ -128,6 +128,11 @@ class _Pace:
         return True
 
 
+def hold_seconds() -> float:
+    """How long to hold a rejection: spread, so that the clients don't come back all at once."""
+    return HOLD_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+
+
 class RateLimiter:
     """Counts requests against the quotas of users and client networks."""
 
@@ -252,7 +257,6 @@ class RateLimiter:
         result = self._find_empty(bucket)
         if result is None or self._quick.allows(bucket):
             return result
-        # Spread, so that the clients don't come back all at once.
-        seconds = HOLD_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311
+        seconds = hold_seconds()
         left = max(0.0, result.bucket.refill_seconds - seconds)
         return replace(result, hold_seconds=seconds, bucket=replace(result.bucket, refill_seconds=left))
